@@ -1,0 +1,137 @@
+"""What an interrupted write left behind: whole data files, then whole episodes of the journal, nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from am_ray.data.blocks import block_of
+from am_ray.data.data_files import check_schema, data_file_path, open_data_file, read_records, read_row_group
+from am_ray.data.frames import EpisodeRecord
+from am_ray.data.journal import JOURNAL_PATH, LOCK_PATH, Row, read_journal
+from am_ray.data.manifest import MANIFEST_PATH, FileEntry, describe_file
+from am_ray.data.schema import INFO_PATH, DatasetInfo
+from am_ray.data.storage import Storage
+from am_ray.types import DatasetError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Recovered:
+    """The state of an interrupted write.
+
+    Attributes:
+        info: As it was when the write began.
+        files: Whole data files.
+        records: The episodes in them.
+        pending: Whole episodes of the journal, with their actions (without padding).
+        low: Smallest action in ``files``, by entry; ``None`` if there are none.
+        high: Largest action, likewise.
+        discarded: Files that held no whole episodes and were deleted.
+    """
+
+    info: DatasetInfo
+    files: list[FileEntry]
+    records: list[EpisodeRecord]
+    pending: list[tuple[Row, np.ndarray]]
+    low: np.ndarray | None
+    high: np.ndarray | None
+    discarded: list[str]
+
+
+def recover(storage: Storage, generator: Mapping[str, Any] | None = None) -> Recovered | None:
+    """Collect what an interrupted write left, and delete its torn files. ``None`` where nothing was begun.
+
+    Raises:
+        DatasetError: If the dataset is committed, was begun by another generator, or is no dataset at all.
+    """
+    present = storage.list_files()
+    if MANIFEST_PATH in present:
+        raise DatasetError(f"{storage.name}: the dataset is complete; expected an interrupted write. There is nothing to go on with.")
+    if INFO_PATH not in present:
+        strange = [path for path in present if not path.startswith(("data/", "meta/", "pending/"))]
+        if strange:
+            raise DatasetError(f"{storage.name}: no {INFO_PATH} but {strange[:3]}; expected an interrupted write. Give another folder.")
+        return None
+    info = DatasetInfo.from_json(storage.read_bytes(INFO_PATH), f"{storage.name}/{INFO_PATH}")
+    if generator is not None and dict(generator) != info.generator:
+        raise DatasetError(
+            f"{storage.name}: begun with {info.generator}, expected {dict(generator)}; episodes of two kinds must not mix. "
+            "Repeat the command that began it, or write somewhere else."
+        )
+    found = Recovered(info, [], [], [], None, None, [])
+    while data_file_path(len(found.files)) in present and _take_file(storage, found):
+        pass
+    _take_journal(storage, found)
+    kept = {entry.path for entry in found.files} | {INFO_PATH, JOURNAL_PATH, LOCK_PATH}
+    for path in present:
+        if path not in kept and path.startswith(("data/", "meta/", "pending/")):
+            storage.delete_file(path)
+            found.discarded.append(path)
+    return found
+
+
+def _take_file(storage: Storage, found: Recovered) -> bool:
+    """Add the next data file if it is whole; a torn one ends the data that can be trusted."""
+    path = data_file_path(len(found.files))
+    try:
+        with open_data_file(storage, path) as file:
+            check_schema(storage, path, file.schema_arrow, found.info)
+            records = read_records(file)
+            if records is None:
+                raise DatasetError(f"{storage.name}/{path}: carries no episode records; expected a file that am-ray wrote.")
+            groups = _row_groups(file.metadata, records)
+            for number, rows in enumerate(groups):
+                table = read_row_group(storage, path, file, number, list(found.info.features))
+                first = len(found.records) + sum(len(group) for group in groups[:number])
+                _widen(found, _real_actions(table, found.info, rows, first, f"{storage.name}/{path}: row group {number}"))
+    except DatasetError as error:
+        logger.warning("discarded: %s", error)
+        return False
+    found.files.append(describe_file(storage, path, groups))
+    found.records.extend(records)
+    return True
+
+
+def _row_groups(metadata: Any, records: list[EpisodeRecord]) -> list[list[int]]:
+    rows = [record.rows for record in records]
+    groups, start = [], 0
+    for number in range(metadata.num_row_groups):
+        wanted, end = metadata.row_group(number).num_rows, start
+        while end < len(rows) and sum(rows[start:end]) < wanted:
+            end += 1
+        groups.append(rows[start:end])
+        start = end
+    return groups
+
+
+def _take_journal(storage: Storage, found: Recovered) -> None:
+    for record, episode, rows in read_journal(storage):
+        expected = len(found.records) + len(found.pending)
+        if episode < len(found.records):
+            continue  # already in a whole data file: the writer died before it cut the journal
+        if episode != expected:
+            logger.warning("%s: the journal goes on with episode %d, expected %d", storage.name, episode, expected)
+            return
+        where = f"{storage.name}/{JOURNAL_PATH}: episode {episode}"
+        actions = _real_actions(pa.Table.from_batches([rows]), found.info, [record.rows], episode, where)
+        found.pending.append(((record, episode, rows), actions))
+
+
+def _real_actions(table: pa.Table, info: DatasetInfo, rows: list[int], first: int, where: str) -> np.ndarray:
+    block = block_of(table, info, np.asarray(rows, np.int64), first, where)
+    real = np.ones(block.num_rows, bool)
+    real[block.first_row + block.num_transitions] = False
+    return block.actions[real]
+
+
+def _widen(found: Recovered, actions: np.ndarray) -> None:
+    low, high = actions.min(axis=0), actions.max(axis=0)
+    found.low = low if found.low is None else np.minimum(found.low, low)
+    found.high = high if found.high is None else np.maximum(found.high, high)
