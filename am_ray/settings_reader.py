@@ -1,0 +1,251 @@
+"""From plain mappings (YAML, ``--set``) to frozen settings, strictly: nothing is ignored, nothing is guessed.
+
+PyYAML reads ``3e-4`` as a string and ``on`` as True, so a value is judged by the type its field declares.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+
+from am_ray.types import SettingsError
+
+SettingsT = TypeVar("SettingsT")
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, of plain data only.
+
+    Raises:
+        SettingsError: The file is missing, not YAML, not a mapping, repeats a key, or asks for a Python object.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read ({error}); expected a YAML file. Check the path.") from error
+    try:
+        value = yaml.load(text, Loader=_StrictLoader)
+    except yaml.constructor.ConstructorError as error:
+        raise SettingsError(f"{path}: {_place(error)}{error.problem}. Settings are plain data: {_REMEDY}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}. Correct the file.") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise SettingsError(f"{path}: got {_kind(value)} at the top; expected a mapping. Write `name: value` lines.")
+    return value
+
+
+def apply_overrides(mapping: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A copy of ``mapping`` with each ``a.b=c`` set; ``c`` is read as YAML.
+
+    Raises:
+        SettingsError: An override without ``=``, or one that goes through a plain value.
+    """
+    result: dict[str, Any] = _copied(mapping)
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        keys = name.strip().split(".")
+        if not equals or not all(keys):
+            raise SettingsError(f"--set {override}: expected name=value, such as training.updates=2000.")
+        try:
+            value = yaml.load(text, Loader=_StrictLoader)
+        except yaml.YAMLError as error:
+            raise SettingsError(f"--set {override}: {text!r} is not a plain YAML value. Quote it.") from error
+        target = result
+        for key in keys[:-1]:
+            target = target.setdefault(key, {})
+            if not isinstance(target, dict):
+                raise SettingsError(f"--set {override}: {key} is {_kind(target)}, which has no settings inside.")
+        target[keys[-1]] = value
+    return result
+
+
+def read_settings(cls: type[SettingsT], mapping: Mapping[str, Any], where: str) -> SettingsT:
+    """Settings of type ``cls``, a frozen dataclass; keys that are absent take their defaults.
+
+    Args:
+        cls: The dataclass. Its fields may be dataclasses, bool, int, float, str, Literal, tuple, dict, or optional.
+        mapping: What the user wrote.
+        where: File (or option) that it was written in, for messages.
+
+    Raises:
+        SettingsError: A key that does not exist, a key without default that is missing, a value of another type,
+            or one that the dataclass itself refuses (out of range).
+    """
+    return _dataclass(cls, mapping, where, "")
+
+
+def to_mapping(settings: Any) -> dict[str, Any]:
+    """The plain mapping that `read_settings` turns into equal settings; every default is written out."""
+    return {entry.name: _plain(getattr(settings, entry.name)) for entry in dataclasses.fields(settings)}
+
+
+def settings_sha256(settings: Any) -> str:
+    """A digest of the resolved settings: equal for equal settings, whatever file they came from."""
+    text = json.dumps(to_mapping(settings), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_REMEDY = "numbers, texts, lists and mappings."
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe loading that also refuses repeated keys (YAML's rule; PyYAML keeps the last one silently)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                problem = f"the key {key!r} is {_kind(key)}; expected a name"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            if key in seen:
+                problem = f"the key {key!r} stands twice in one mapping; expected once"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _place(error: yaml.MarkedYAMLError) -> str:
+    return "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
+
+
+def _dataclass(cls: type[SettingsT], value: Any, where: str, prefix: str) -> SettingsT:
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"{where}: {prefix.rstrip('.')}: got {_shown(value)}; expected a mapping of settings.")
+    entries = {entry.name: entry for entry in dataclasses.fields(cast(Any, cls))}
+    for key in value:
+        if key not in entries:
+            raise SettingsError(_unknown_key(key, list(entries), where, prefix))
+    hints = typing.get_type_hints(cls)
+    arguments = {key: _value(hints[key], item, where, prefix + key) for key, item in value.items()}
+    for name, entry in entries.items():
+        has_default = (entry.default, entry.default_factory) != (dataclasses.MISSING, dataclasses.MISSING)
+        if name not in arguments and not has_default:
+            raise SettingsError(f"{where}: {prefix}{name} is missing and has no default. Add it.")
+    try:
+        return cls(**arguments)
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {prefix.rstrip('.') + ': ' if prefix else ''}{error}") from error
+
+
+def _unknown_key(key: Any, known: list[str], where: str, prefix: str) -> str:
+    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+    remedy = f"Did you mean {prefix}{near[0]}?" if near else f"Known here: {', '.join(sorted(known))}."
+    return f"{where}: unknown setting {prefix}{key}. {remedy}"
+
+
+def _value(hint: Any, value: Any, where: str, key: str) -> Any:
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(cast(type[Any], hint), value, where, f"{key}.")
+    if origin is typing.Literal:
+        return _literal(typing.get_args(hint), value, where, key)
+    if origin in (typing.Union, types.UnionType):
+        inner = [option for option in typing.get_args(hint) if option is not type(None)]
+        return None if value is None else _value(inner[0], value, where, key)
+    if origin is tuple:
+        return _tuple(typing.get_args(hint), value, where, key)
+    if origin is dict:
+        return _mapping(typing.get_args(hint)[1], value, where, key)
+    return value if hint is Any else _scalar(hint, value, where, key)
+
+
+def _mapping(item: Any, value: Any, where: str, key: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(where, key, value, "a mapping")
+    return {name: _value(item, entry, where, f"{key}.{name}") for name, entry in value.items()}
+
+
+def _literal(options: tuple[Any, ...], value: Any, where: str, key: str) -> Any:
+    # Booleans equal 0 and 1, so the type is compared too.
+    if any(option == value and type(option) is type(value) for option in options):
+        return value
+    near = difflib.get_close_matches(str(value), [str(option) for option in options], n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise SettingsError(f"{where}: {key}: got {_shown(value)}; expected one of {', '.join(map(str, options))}.{hint}")
+
+
+def _tuple(items: tuple[Any, ...], value: Any, where: str, key: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise _wrong(where, key, value, "a list")
+    if len(items) == 2 and items[1] is Ellipsis:
+        items = (items[0],) * len(value)
+    if len(items) != len(value):
+        raise _wrong(where, key, value, f"a list of {len(items)} values")
+    return tuple(
+        _value(item, entry, where, f"{key}[{i}]") for i, (item, entry) in enumerate(zip(items, value, strict=True))
+    )
+
+
+def _scalar(hint: type[Any], value: Any, where: str, key: str) -> Any:
+    if type(value) is hint:
+        if hint is float and not math.isfinite(value):
+            raise _wrong(where, key, value, "a finite number")
+        return value
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint is float and isinstance(value, str):
+        return _number(value, where, key)
+    if hint is int and type(value) is float and value.is_integer():
+        return int(value)
+    if hint is int and isinstance(value, str):
+        number = _number(value, where, key)
+        if number.is_integer():
+            return int(number)
+    raise _wrong(where, key, value, _NAMES.get(hint, hint.__name__))
+
+
+def _number(text: str, where: str, key: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise _wrong(where, key, text, "a number") from None
+    if not math.isfinite(number):
+        raise _wrong(where, key, text, "a finite number")
+    return number
+
+
+_NAMES: dict[type[Any], str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def _wrong(where: str, key: str, value: Any, wanted: str) -> SettingsError:
+    hint = ""
+    if isinstance(value, bool):
+        hint = " (YAML reads on, off, yes and no as true and false: quote them.)"
+    return SettingsError(f"{where}: {key}: got {_shown(value)}; expected {wanted}.{hint}")
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r} ({_kind(value)})"
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "a mapping", list: "a list", type(None): "nothing"}
+    return names.get(type(value)) or _NAMES.get(type(value), type(value).__name__)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_mapping(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _copied(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copied(item) if isinstance(item, Mapping) else item for key, item in mapping.items()}
