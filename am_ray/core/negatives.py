@@ -1,0 +1,89 @@
+"""Contrastive artificial negatives: a~ drawn ~ exp(Q(s, a~, g)), whose Q is pushed to 0 (paper, Sec. 4).
+
+The paper does not say how exp(Q) is sampled. Here: a finite set of candidates per transition, from up to
+three sources, then an exact draw from the softmax over their scores. With candidates uniform in the action
+box and scores Q / 1 this is self-normalised importance sampling of the paper's density.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from am_ray.arrays import Float
+
+
+@torch.no_grad()
+def uniform_actions(
+    batch: int, num: int, action_dim: int, *, generator: torch.Generator, device: torch.device
+) -> Float[Tensor, "b n a"]:
+    """Uniform draws from the box [-1, 1]^a."""
+    return torch.rand(batch, num, action_dim, generator=generator, device=device) * 2.0 - 1.0
+
+
+@torch.no_grad()
+def other_actions(actions: Float[Tensor, "b a"], num: int, *, generator: torch.Generator) -> Float[Tensor, "b n a"]:
+    """Actions of other transitions of the batch, uniformly, never the transition's own row (with b = 1: its own)."""
+    batch = len(actions)
+    offset = torch.randint(1, max(batch, 2), (batch, num), generator=generator, device=actions.device)
+    row = (torch.arange(batch, device=actions.device).unsqueeze(1) + offset) % batch
+    return actions[row]
+
+
+@torch.no_grad()
+def perturbed_actions(
+    actions: Float[Tensor, "b a"], num: int, *, std: float, flip_share: float, generator: torch.Generator
+) -> Float[Tensor, "b n a"]:
+    """The transition's own action plus Gaussian noise, clipped to [-1, 1].
+
+    Args:
+        actions: The data's actions, in [-1, 1].
+        num: Perturbations per action.
+        std: Standard deviation of the noise.
+        flip_share: Share of draws in which one random entry changes its sign first (a gripper that opens where
+            it closed; a motion the other way).
+        generator: The only source of randomness.
+    """
+    batch, action_dim = actions.shape
+    shape, device = (batch, num, action_dim), actions.device
+    entry = torch.randint(0, action_dim, (batch, num, 1), generator=generator, device=device)
+    flipped = torch.rand(batch, num, 1, generator=generator, device=device) < flip_share
+    sign = torch.ones(shape, device=device).scatter_(2, entry, 1.0 - 2.0 * flipped.float())
+    noise = torch.randn(shape, generator=generator, device=device) * std
+    return (actions.unsqueeze(1) * sign + noise).clamp(-1.0, 1.0)
+
+
+@torch.no_grad()
+def draw_negatives(
+    candidates: Float[Tensor, "b n a"],
+    scores: Float[Tensor, "b n"],
+    *,
+    num: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> Float[Tensor, "b m a"]:
+    """``num`` draws with replacement from the candidates, with probability ~ exp(score / temperature).
+
+    No gradient flows through the draw (decided: the sampling distribution is not trained).
+    """
+    probabilities = torch.softmax(scores / temperature, dim=1)
+    index = torch.multinomial(probabilities, num, replacement=True, generator=generator)
+    return torch.gather(candidates, 1, index.unsqueeze(-1).expand(-1, -1, candidates.shape[-1]))
+
+
+@torch.no_grad()
+def negative_weights(
+    batch: int, *, negative_ratio: float, generator: torch.Generator, device: torch.device
+) -> Float[Tensor, "b m"]:
+    """Weights of ceil(negative_ratio) draws per transition, whose sum has the expectation ``negative_ratio``.
+
+    Whole draws weigh 1; of the fractional last one a share of the transitions gets 1, the others 0.
+    """
+    num = math.ceil(negative_ratio)
+    weights = torch.ones(batch, num, device=device)
+    share = negative_ratio - math.floor(negative_ratio)
+    if share:
+        weights[:, -1] = (torch.rand(batch, generator=generator, device=device) < share).float()
+    return weights

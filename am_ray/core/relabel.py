@@ -1,0 +1,175 @@
+"""Goal relabeling: every sub-sequence, ended by the state that becomes its goal (paper, Sec. 4; talk, "all sub-sequences").
+
+An episode of T transitions has states s_0 .. s_T. For a transition t drawn uniformly from all transitions
+of the block, the kernel draws the end i of the sub-sequence (t, i], and a goal:
+
+- ``HINDSIGHT``: g = s_i. The transition reaches its goal iff i = t + 1.
+- ``RANDOM`` (goal chaining): g = any state of another episode, or of the reservoir of states from other
+  windows. Such a goal is never marked as reached.
+
+Indices in, indices out: `relabel` touches no observation, `gather` does nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from am_ray.types import DataSpec, EpisodeBlock, GoalSource, TransitionBatch
+
+GoalSampling = Literal["uniform", "geometric"]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RelabelledIndices:
+    """Row numbers of relabelled transitions, all ``(b,)``.
+
+    Attributes:
+        row: Row of s (and of the action).
+        goal_row: Row of g in the goal table: the block's rows, then the reservoir's.
+        num_steps: i - t, at least 1.
+        source: Values of `GoalSource`.
+        is_end: i == t + 1.
+        next_is_final: s' is its episode's last state.
+    """
+
+    row: Rows
+    goal_row: Rows
+    num_steps: Rows
+    source: Rows
+    is_end: NDArray[np.bool_]
+    next_is_final: NDArray[np.bool_]
+
+
+def relabel(
+    first_row: Rows,
+    num_transitions: Rows,
+    *,
+    num_samples: int,
+    num_goal_rows: int,
+    chaining_ratio: float,
+    goal_sampling: GoalSampling,
+    discount: float,
+    last_state_share: float,
+    next_state_share: float,
+    rng: np.random.Generator,
+) -> RelabelledIndices:
+    """Draws transitions and a goal for each.
+
+    Args:
+        first_row: Row of each episode's first state, ``(e,)``; episodes lie end to end in rising order.
+        num_transitions: T of each episode, ``(e,)``, each at least 1; an episode has T + 1 rows.
+        num_samples: Transitions to draw, with replacement, uniform over all transitions of the block.
+        num_goal_rows: Rows of the block plus rows of the reservoir that random goals may come from.
+        chaining_ratio: Share of transitions that get a random goal, in [0, 1].
+        goal_sampling: ``uniform``: i uniform on t+1 .. T, both ends included (every sub-sequence alike).
+            ``geometric``: i - t geometric with success probability 1 - discount, truncated at T.
+        discount: Only used by ``geometric``, in (0, 1).
+        last_state_share: Share of ends put on T (evaluation goals are last states). Ours.
+        next_state_share: Share of ends put on t + 1, a floor for positives in long episodes. Ours.
+        rng: The only source of randomness.
+
+    Returns:
+        The drawn rows. With a single episode and no reservoir there is no other episode: all goals are hindsight.
+    """
+    transitions_before = np.cumsum(num_transitions)
+    draw = rng.integers(0, transitions_before[-1], num_samples)
+    episode = np.searchsorted(transitions_before, draw, side="right")
+    length = num_transitions[episode]
+    start = first_row[episode]
+    t = draw - (transitions_before[episode] - length)
+    end = _draw_ends(t, length, goal_sampling, discount, last_state_share, next_state_share, rng)
+
+    # Rows of the transition's own episode are cut out of the range, so that "another episode" needs no rejection.
+    own_rows = length + 1
+    others = num_goal_rows - own_rows
+    is_random = (rng.random(num_samples) < chaining_ratio) & (others > 0)
+    other = (rng.random(num_samples) * others).astype(np.int64)
+    random_row = np.where(other < start, other, other + own_rows)
+
+    return RelabelledIndices(
+        row=start + t,
+        goal_row=np.where(is_random, random_row, start + end),
+        num_steps=end - t,
+        source=np.where(is_random, GoalSource.RANDOM, GoalSource.HINDSIGHT).astype(np.int64),
+        is_end=end == t + 1,
+        next_is_final=t + 1 == length,
+    )
+
+
+def _draw_ends(
+    t: Rows,
+    length: Rows,
+    goal_sampling: GoalSampling,
+    discount: float,
+    last_state_share: float,
+    next_state_share: float,
+    rng: np.random.Generator,
+) -> Rows:
+    """The end i in t+1 .. T of each sub-sequence, ``(b,)``."""
+    remaining = length - t
+    u = rng.random(len(t))
+    if goal_sampling == "geometric":
+        # Inverse CDF of the geometric distribution truncated at `remaining`: exact, without rejection.
+        mass = 1.0 - discount**remaining
+        steps = np.ceil(np.log1p(-u * mass) / np.log(discount)).astype(np.int64)
+    else:
+        steps = 1 + (u * remaining).astype(np.int64)
+    steps = np.clip(steps, 1, remaining)
+    if last_state_share or next_state_share:
+        v = rng.random(len(t))
+        steps = np.where(v < last_state_share, remaining, steps)
+        steps = np.where(v >= 1.0 - next_state_share, 1, steps)
+    ends: Rows = t + steps
+    return ends
+
+
+def gather(
+    block: EpisodeBlock,
+    indices: RelabelledIndices,
+    spec: DataSpec,
+    reservoir: Mapping[str, np.ndarray] | None = None,
+) -> TransitionBatch[np.ndarray]:
+    """The transitions behind the indices.
+
+    Args:
+        block: The episodes that ``indices`` were drawn from.
+        indices: Output of `relabel`.
+        spec: Says which features make up a goal.
+        reservoir: Observations of other windows, each ``(rows, ...)``, numbered after the block's rows.
+
+    Returns:
+        A batch of arrays; images stay uint8.
+    """
+    following = indices.row + 1
+    # A final row has no successor in the block; `next_is_final` marks its padding action.
+    return TransitionBatch(
+        observation={name: values[indices.row] for name, values in block.observations.items()},
+        next_observation={name: values[following] for name, values in block.observations.items()},
+        goal=spec.goal_of(_goal_rows(block, indices.goal_row, reservoir, spec)),
+        action=block.actions[indices.row],
+        next_action=block.actions[following],
+        next_is_final=indices.next_is_final,
+        is_end=indices.is_end,
+        num_steps=indices.num_steps,
+        source=indices.source,
+    )
+
+
+def _goal_rows(
+    block: EpisodeBlock, rows: Rows, reservoir: Mapping[str, np.ndarray] | None, spec: DataSpec
+) -> dict[str, np.ndarray]:
+    if not reservoir:
+        return {name: block.observations[name][rows] for name in spec.goal_indices}
+    inside = rows < block.num_rows
+    goals = {}
+    for name in spec.goal_indices:
+        values = block.observations[name]
+        goals[name] = values[np.where(inside, rows, 0)]
+        goals[name][~inside] = reservoir[name][rows[~inside] - block.num_rows]
+    return goals

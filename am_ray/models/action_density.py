@@ -1,0 +1,53 @@
+"""The head that turns encoded (s, g) into p(a | s, g): behaviour cloning's output and the learned proposal."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from am_ray.core.behavior_cloning import ActionDensity
+from am_ray.models.encoders import Observation, ObservationGoalEncoder, mlp
+from am_ray.settings import CloningSettings, ModelSettings
+from am_ray.types import DataSpec, DataStatistics
+
+
+class ActionDensityNetwork(nn.Module):
+    """p(a | s, g) with its own encoder of the same kind as the critic's."""
+
+    def __init__(
+        self, spec: DataSpec, statistics: DataStatistics, model: ModelSettings, cloning: CloningSettings
+    ) -> None:
+        super().__init__()
+        self.binary = sorted(i % spec.action_dim for i in cloning.binary_entries)
+        self.continuous = [i for i in range(spec.action_dim) if i not in self.binary]
+        self.num_components = cloning.num_components
+        self.min_std = cloning.min_std
+        self.encoder = ObservationGoalEncoder(spec, statistics, model)
+        self.hidden = mlp([model.width, *[model.head_width] * model.head_depth], layer_norm=model.layer_norm)
+        outputs = self.num_components * (1 + 2 * len(self.continuous)) + len(self.binary)
+        self.out = nn.Linear(model.head_width, outputs)
+
+    def forward(self, observation: Observation, goal: Observation) -> ActionDensity:
+        out = self.out(self.hidden(self.encoder(observation, goal)))
+        components, continuous = self.num_components, len(self.continuous)
+        sizes = [components, components * continuous, components * continuous, len(self.binary)]
+        mixture_logits, mean, std, binary_logits = out.split(sizes, dim=1)
+        shape = (len(out), components, continuous)
+        return ActionDensity(
+            mixture_logits=mixture_logits,
+            mean=torch.tanh(mean.reshape(shape)),
+            std=softplus(std.reshape(shape)) + self.min_std,
+            binary_logits=binary_logits,
+        )
+
+    def split(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The continuous and the two-valued entries of actions (..., a)."""
+        return actions[..., self.continuous], actions[..., self.binary]
+
+    def join(self, continuous: Tensor, binary: Tensor) -> Tensor:
+        """The inverse of `split`."""
+        actions = continuous.new_empty(*continuous.shape[:-1], len(self.continuous) + len(self.binary))
+        actions[..., self.continuous] = continuous
+        actions[..., self.binary] = binary
+        return actions

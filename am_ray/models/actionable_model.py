@@ -1,0 +1,317 @@
+"""Actionable Models: a goal-conditioned critic, trained by Bellman targets and contrastive negatives (paper, Sec. 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from am_ray.core.behavior_cloning import cloning_loss
+from am_ray.core.cem import BestAction, best_of, cem_argmax
+from am_ray.core.ema import polyak_update
+from am_ray.core.losses import Divergence, critic_loss
+from am_ray.core.negatives import (
+    draw_negatives,
+    negative_weights,
+    other_actions,
+    perturbed_actions,
+    uniform_actions,
+)
+from am_ray.core.targets import ChainedEnd, bellman_target, chained_end_target, monte_carlo_lower_bound
+from am_ray.models.action_density import ActionDensityNetwork
+from am_ray.models.critic import Critic
+from am_ray.models.encoders import Observation, random_shift
+from am_ray.models.objective import ActionScale, LossResult, frozen_copy
+from am_ray.settings import AlgorithmSettings
+from am_ray.types import DataSpec, DataStatistics, GoalSource, TransitionBatch
+
+
+@dataclass(frozen=True)
+class _Target:
+    """y, ``(b,)``, and the chained transitions among it, for the metrics."""
+
+    value: Tensor
+    next_value: Tensor
+
+
+class ActionableModel(nn.Module):
+    """The critic, its two averaged copies, and the loss.
+
+    ``critic`` learns; ``target_critic`` gives the targets; ``acting_critic`` acts. Equal rates share one copy.
+    """
+
+    action_pool: Tensor
+
+    def __init__(self, spec: DataSpec, statistics: DataStatistics, settings: AlgorithmSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.spec = spec
+        self.action_scale = ActionScale(spec)
+        self.critic = Critic(spec, statistics, settings.model)
+        self.target_critic: Critic = frozen_copy(self.critic)
+        rates = settings.optimization
+        self.shares_average = rates.target_update_rate == rates.acting_average_rate
+        self.acting_critic: Critic = self.target_critic if self.shares_average else frozen_copy(self.critic)
+        self.proposal: ActionDensityNetwork | None = None
+        if settings.model.proposal == "learned":
+            self.proposal = ActionDensityNetwork(spec, statistics, settings.model, settings.cloning)
+        self.acting_proposal: ActionDensityNetwork | None = frozen_copy(self.proposal)
+        pool = self.action_scale.to_unit(torch.from_numpy(statistics.action_pool).float())
+        self.register_buffer("action_pool", pool)
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def update_averages(self) -> None:
+        rates, online = self.settings.optimization, list(self.critic.parameters())
+        polyak_update(list(self.target_critic.parameters()), online, rate=rates.target_update_rate)
+        if not self.shares_average:
+            polyak_update(list(self.acting_critic.parameters()), online, rate=rates.acting_average_rate)
+        if self.proposal is not None and self.acting_proposal is not None:
+            averaged, online = list(self.acting_proposal.parameters()), list(self.proposal.parameters())
+            polyak_update(averaged, online, rate=rates.acting_average_rate)
+
+    def loss(self, batch: TransitionBatch[Tensor], *, generator: torch.Generator) -> LossResult:
+        """critic_loss = D(Q(s, a, g), y) + negative_weight * D(Q(s, a~, g), 0), plus the proposal's loss if there is one."""
+        config = self.settings.critic
+        observation, next_observation, goal = self._augment(batch, generator)
+        action = self.action_scale.to_unit(batch.action)
+        target = self._target(batch, observation, next_observation, goal, generator)
+
+        features = self.critic.encode(observation, goal)
+        logits = self.critic.score(features, action.unsqueeze(1)).squeeze(1)
+        negatives, weights = self._negatives(features, action, observation, goal, generator)
+        negative_logits = self.critic.score(features, negatives)
+        if config.final_state_negatives and config.negative_ratio:
+            final_logits, final_weights = self._final_state_negatives(batch, next_observation, goal, generator)
+            negative_logits = torch.cat([negative_logits, final_logits], dim=1)
+            weights = torch.cat([weights, final_weights], dim=1)
+        parts = critic_loss(
+            logits,
+            target.value,
+            negative_logits,
+            weights,
+            kind=Divergence(config.loss),
+            negative_weight=config.negative_weight,
+        )
+        metrics = _critic_metrics(batch, logits, negative_logits, target)
+        metrics |= {"critic/td_loss": parts.td_loss.detach(), "critic/negative_loss": parts.negative_loss.detach()}
+        total = parts.total
+        if self.proposal is not None:
+            is_hindsight = (batch.source == GoalSource.HINDSIGHT).float()
+            proposal_loss = cloning_loss(
+                self.proposal(observation, goal), *self.proposal.split(action), is_hindsight
+            )
+            total = total + proposal_loss
+            metrics["proposal/loss"] = proposal_loss.detach()
+        return LossResult(total, metrics)
+
+    def _augment(
+        self, batch: TransitionBatch[Tensor], generator: torch.Generator
+    ) -> tuple[Observation, Observation, Observation]:
+        """The same random shift for s, s' and g of a transition, so that what moved between them still did."""
+        shift = self.settings.model.image_shift
+        if shift == 0 or not self.critic.encoder.image_names:
+            return batch.observation, batch.next_observation, batch.goal
+        device = batch.action.device
+        offset = torch.randint(0, 2 * shift + 1, (len(batch.action), 2), generator=generator, device=device)
+        s, s_next, g = (
+            random_shift(x, offset, max_shift=shift) for x in (batch.observation, batch.next_observation, batch.goal)
+        )
+        return s, s_next, g
+
+    @torch.no_grad()
+    def _target(
+        self,
+        batch: TransitionBatch[Tensor],
+        observation: Observation,
+        next_observation: Observation,
+        goal: Observation,
+        generator: torch.Generator,
+    ) -> _Target:
+        config = self.settings.critic
+        features = self.target_critic.encode(next_observation, goal)
+        next_action = self.action_scale.to_unit(batch.next_action)
+        next_value = torch.sigmoid(self._max_target_logit(batch, features, next_action, next_observation, goal, generator))
+        is_hindsight = batch.source == GoalSource.HINDSIGHT
+        y = bellman_target(next_value, reached=is_hindsight & batch.is_end, discount=config.discount)
+        kind = ChainedEnd(config.chained_end)
+        if kind is not ChainedEnd.BOOTSTRAP:
+            is_chained_end = ~is_hindsight & batch.is_end
+            if kind is ChainedEnd.END_VALUE:
+                end_logit = self.target_critic.score(features, next_action.unsqueeze(1))
+                is_chained_end = is_chained_end & ~batch.next_is_final
+            else:
+                action = self.action_scale.to_unit(batch.action)
+                end_logit = self.target_critic.score(self.target_critic.encode(observation, goal), action.unsqueeze(1))
+            y = chained_end_target(y, torch.sigmoid(end_logit).squeeze(1), is_chained_end=is_chained_end)
+        if config.monte_carlo_bound:
+            y = monte_carlo_lower_bound(
+                y, num_steps=batch.num_steps, is_hindsight=is_hindsight, discount=config.discount
+            )
+        return _Target(y, next_value)
+
+    def _max_target_logit(
+        self,
+        batch: TransitionBatch[Tensor],
+        features: Tensor,
+        next_action: Tensor,
+        next_observation: Observation,
+        goal: Observation,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """max_a' of the target critic's logit over the candidates that the settings name, ``(b,)``."""
+        config, (size, action_dim) = self.settings.critic, next_action.shape
+        candidates = [
+            uniform_actions(size, config.target_uniform, action_dim, generator=generator, device=next_action.device),
+            other_actions(next_action, config.target_data, generator=generator),
+            *self._proposed(self.proposal, next_observation, goal, generator),
+        ]
+        if config.target_next_action:
+            # An episode's last state has no data action; the one before it stands in, as any candidate may.
+            action = self.action_scale.to_unit(batch.action)
+            own = torch.where(batch.next_is_final.unsqueeze(1), action, next_action)
+            candidates.append(own.unsqueeze(1))
+
+        def score(actions: Tensor) -> Tensor:
+            return self.target_critic.score(features, actions)
+
+        merged = torch.cat(candidates, dim=1)
+        if config.target_cem_iterations == 0:
+            return best_of(score, merged).score
+        cem = self.settings.cem
+        return cem_argmax(
+            score,
+            merged,
+            num_iterations=1 + config.target_cem_iterations,
+            num_elites=cem.num_elites,
+            min_std=cem.min_std,
+            generator=generator,
+        ).score
+
+    def _candidates(
+        self, action: Tensor, observation: Observation, goal: Observation, generator: torch.Generator
+    ) -> Tensor:
+        config, (size, action_dim) = self.settings.critic, action.shape
+        return torch.cat(
+            [
+                uniform_actions(size, config.negative_uniform, action_dim, generator=generator, device=action.device),
+                other_actions(action, config.negative_data, generator=generator),
+                perturbed_actions(
+                    action,
+                    config.negative_perturbed,
+                    std=config.perturbation_std,
+                    flip_share=config.perturbation_flip,
+                    generator=generator,
+                ),
+                *self._proposed(self.proposal, observation, goal, generator),
+            ],
+            dim=1,
+        )
+
+    def _negatives(
+        self,
+        features: Tensor,
+        action: Tensor,
+        observation: Observation,
+        goal: Observation,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """a~ ~ exp(score / temperature), ``(b, m, a)``, scored by the online critic, and their weights ``(b, m)``."""
+        config = self.settings.critic
+        weights = negative_weights(
+            len(action), negative_ratio=config.negative_ratio, generator=generator, device=action.device
+        )
+        if config.negative_ratio == 0:
+            return action.unsqueeze(1)[:, :0], weights
+        candidates = self._candidates(action, observation, goal, generator)
+        with torch.no_grad():
+            scores = self.critic.score(features.detach(), candidates)
+            scores = torch.sigmoid(scores) if config.negative_score == "probability" else scores
+        negatives = draw_negatives(
+            candidates,
+            scores,
+            num=weights.shape[1],
+            temperature=config.negative_temperature,
+            generator=generator,
+        )
+        return negatives, weights
+
+    def _final_state_negatives(
+        self,
+        batch: TransitionBatch[Tensor],
+        next_observation: Observation,
+        goal: Observation,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Negatives at s_T: bootstrapped through where episodes are stitched, yet never trained on otherwise."""
+        features = self.critic.encode(next_observation, goal)
+        action = self.action_scale.to_unit(batch.action)
+        negatives, weights = self._negatives(features, action, next_observation, goal, generator)
+        return self.critic.score(features, negatives), weights * batch.next_is_final.unsqueeze(1)
+
+    @torch.no_grad()
+    def _proposed(
+        self,
+        proposal: ActionDensityNetwork | None,
+        observation: Observation,
+        goal: Observation,
+        generator: torch.Generator,
+    ) -> list[Tensor]:
+        """Samples of the proposal as one more group of candidates, or no group."""
+        if proposal is None:
+            return []
+        continuous, binary = proposal(observation, goal).sample(
+            self.settings.model.proposal_samples, generator=generator
+        )
+        return [proposal.join(continuous, binary)]
+
+    @torch.no_grad()
+    def best_action(self, observation: Observation, goal: Observation, *, generator: torch.Generator) -> BestAction:
+        """argmax_a Q(s, a, g) of the averaged critic by CEM: actions in [-1, 1]^a ``(b, a)``, Q in [0, 1] ``(b,)``."""
+        cem = self.settings.cem
+        features = self.acting_critic.encode(observation, goal)
+        device, size = features.device, len(features)
+        from_data = round(cem.num_samples * cem.data_share)
+        row = torch.randint(0, len(self.action_pool), (size, from_data), generator=generator, device=device)
+        uniform = uniform_actions(
+            size, cem.num_samples - from_data, self.spec.action_dim, generator=generator, device=device
+        )
+        proposed = self._proposed(self.acting_proposal, observation, goal, generator)
+        initial = torch.cat([self.action_pool[row], uniform, *proposed], dim=1)
+        best = cem_argmax(
+            lambda actions: self.acting_critic.score(features, actions),
+            initial,
+            num_iterations=cem.num_iterations,
+            num_elites=cem.num_elites,
+            min_std=cem.min_std,
+            generator=generator,
+        )
+        return BestAction(best.action, torch.sigmoid(best.score))
+
+
+@torch.no_grad()
+def _critic_metrics(
+    batch: TransitionBatch[Tensor], logits: Tensor, negative_logits: Tensor, target: _Target
+) -> dict[str, Tensor]:
+    """Means that diagnose the algorithm; an empty group counts as 0."""
+    q = torch.sigmoid(logits)
+    hindsight = (batch.source == GoalSource.HINDSIGHT).float()
+    chained = 1.0 - hindsight
+    reached = hindsight * batch.is_end.float()
+
+    def mean_over(values: Tensor, group: Tensor) -> Tensor:
+        return (values * group).sum() / group.sum().clamp_min(1.0)
+
+    return {
+        "critic/q_hindsight_mean": mean_over(q, hindsight),
+        "critic/q_reached_mean": mean_over(q, reached),
+        "critic/q_chained_mean": mean_over(q, chained),
+        "critic/q_negative_mean": torch.sigmoid(negative_logits).mean() if negative_logits.numel() else q.new_zeros(()),
+        "critic/target_chained_mean": mean_over(target.value, chained),
+        "critic/target_hindsight_mean": mean_over(target.value, hindsight),
+        "critic/next_value_mean": target.next_value.mean(),
+        "data/chained_share": chained.mean(),
+        "data/reached_share": reached.mean(),
+    }

@@ -1,0 +1,53 @@
+"""Goal-conditioned behaviour cloning (GCBC): the baseline, on the same encoders, data path and averaging."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from am_ray.core.behavior_cloning import cloning_loss
+from am_ray.core.ema import polyak_update
+from am_ray.models.action_density import ActionDensityNetwork
+from am_ray.models.encoders import Observation, random_shift
+from am_ray.models.objective import ActionScale, LossResult, frozen_copy
+from am_ray.settings import AlgorithmSettings
+from am_ray.types import DataSpec, DataStatistics, GoalSource, TransitionBatch
+
+
+class BehaviorCloning(nn.Module):
+    """-log p(a | s, g) of the data's action under hindsight goals; acts with averaged weights, by the density's mode."""
+
+    def __init__(self, spec: DataSpec, statistics: DataStatistics, settings: AlgorithmSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.spec = spec
+        self.action_scale = ActionScale(spec)
+        self.network = ActionDensityNetwork(spec, statistics, settings.model, settings.cloning)
+        self.acting_network: ActionDensityNetwork = frozen_copy(self.network)
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def update_averages(self) -> None:
+        averaged, online = list(self.acting_network.parameters()), list(self.network.parameters())
+        polyak_update(averaged, online, rate=self.settings.optimization.acting_average_rate)
+
+    def loss(self, batch: TransitionBatch[Tensor], *, generator: torch.Generator) -> LossResult:
+        """See `am_ray.core.behavior_cloning.cloning_loss`."""
+        shift = self.settings.model.image_shift
+        observation: Observation = batch.observation
+        goal: Observation = batch.goal
+        if shift and self.network.encoder.image_names:
+            device = batch.action.device
+            offset = torch.randint(0, 2 * shift + 1, (len(batch.action), 2), generator=generator, device=device)
+            observation = random_shift(observation, offset, max_shift=shift)
+            goal = random_shift(goal, offset, max_shift=shift)
+        action = self.action_scale.to_unit(batch.action)
+        is_hindsight = (batch.source == GoalSource.HINDSIGHT).float()
+        loss = cloning_loss(self.network(observation, goal), *self.network.split(action), is_hindsight)
+        return LossResult(loss, {"cloning/loss": loss.detach()})
+
+    @torch.no_grad()
+    def best_action(self, observation: Observation, goal: Observation) -> Tensor:
+        """The mode of p(a | s, g) under averaged weights, in [-1, 1]^a, ``(b, a)``."""
+        return self.acting_network.join(*self.acting_network(observation, goal).mode())

@@ -1,0 +1,37 @@
+"""Q(s, a, g) in [0, 1]: the probability of reaching g, as the sigmoid of a logit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from am_ray.arrays import Float
+from am_ray.models.encoders import Observation, ObservationGoalEncoder, mlp
+from am_ray.settings import ModelSettings
+from am_ray.types import DataSpec, DataStatistics
+
+
+class Critic(nn.Module):
+    """Encode (s, g) once, score many actions with a small head.
+
+    The head's first layer is split: the part of the features is computed once per (s, g), the part of the action once
+    per action, and their sum goes on.
+    """
+
+    def __init__(self, spec: DataSpec, statistics: DataStatistics, settings: ModelSettings) -> None:
+        super().__init__()
+        self.encoder = ObservationGoalEncoder(spec, statistics, settings)
+        self.from_features = nn.Linear(settings.width, settings.head_width)
+        self.from_action = nn.Linear(spec.action_dim, settings.head_width, bias=False)
+        self.hidden = mlp([settings.head_width] * settings.head_depth, layer_norm=False)
+        self.logit = nn.Linear(settings.head_width, 1)
+
+    def encode(self, observation: Observation, goal: Observation) -> Float[Tensor, "b f"]:
+        """Features of (s, g), to be passed to `score`."""
+        return torch.as_tensor(self.from_features(self.encoder(observation, goal)))
+
+    # In place where autograd allows it: the (b, n, f) tensors of many candidates are what an update spends its time on.
+    def score(self, features: Float[Tensor, "b f"], actions: Float[Tensor, "b n a"]) -> Float[Tensor, "b n"]:
+        """Logit of Q(s, a, g) for each action, in [-1, 1]^a."""
+        merged = self.from_action(actions).add_(features.unsqueeze(1)).relu_()
+        return torch.as_tensor(self.logit(self.hidden(merged))).squeeze(-1)

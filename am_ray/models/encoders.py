@@ -1,0 +1,130 @@
+"""Encoders of (s, g), shared by the critic, the proposal and behaviour cloning.
+
+The pair is encoded once; heads then score many actions against it. That is what makes targets, negatives and
+acting affordable, and what QT-Opt's network does (image trunk first, actions merged in).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from am_ray.settings import ModelSettings
+from am_ray.types import DataSpec, DataStatistics
+
+Observation = Mapping[str, Tensor]
+
+
+def mlp(sizes: list[int], *, layer_norm: bool) -> nn.Sequential:
+    """Linear, (LayerNorm,) ReLU for each pair of neighbouring sizes; the activation also follows the last one."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(sizes):
+        layers.append(nn.Linear(fan_in, fan_out))
+        if layer_norm:
+            layers.append(nn.LayerNorm(fan_out))
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+class Standardize(nn.Module):
+    """(x - mean) / std with the dataset's statistics, clipped to +-10 so that one outlier cannot saturate the trunk."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.float().clone())
+        self.register_buffer("std", std.float().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x - self.mean) / self.std).clamp(-10.0, 10.0)
+
+
+class ImageEncoder(nn.Module):
+    """uint8 images ``(b, h, w, c)`` to features ``(b, width)``; bytes become floats only here, on the device."""
+
+    def __init__(self, height: int, width: int, channels: int, *, stages: tuple[int, ...], features: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in pairwise((channels, *stages)):
+            layers += [nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(fan_out, fan_out, 3, padding=1), nn.ReLU()]
+        self.convolutions = nn.Sequential(*layers)
+        for _ in stages:
+            height, width = (height + 1) // 2, (width + 1) // 2
+        self.project = nn.Sequential(nn.Linear(stages[-1] * height * width, features), nn.LayerNorm(features), nn.ReLU())
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.permute(0, 3, 1, 2).float().div(255.0).sub(0.5)
+        return torch.as_tensor(self.project(self.convolutions(x).flatten(1)))
+
+
+class ObservationGoalEncoder(nn.Module):
+    """(s, g) to features ``(b, width)``.
+
+    One-dimensional features are standardised and concatenated. The image of a camera that is part of the goal is
+    concatenated with the goal image on the channels ("QT-Opt framework with an additional goal image input").
+    """
+
+    def __init__(self, spec: DataSpec, statistics: DataStatistics, settings: ModelSettings) -> None:
+        super().__init__()
+        self.vector_names = [n for n, shape in spec.observation_shapes.items() if len(shape) == 1]
+        self.image_names = [n for n, shape in spec.observation_shapes.items() if len(shape) == 3]
+        self.goal_names = list(spec.goal_indices)
+        self.observation_scale = nn.ModuleDict()
+        self.goal_scale = nn.ModuleDict()
+        self.images = nn.ModuleDict()
+        size = 0
+        for name in self.vector_names:
+            mean, std = torch.from_numpy(statistics.mean[name]), torch.from_numpy(statistics.std[name])
+            self.observation_scale[name] = Standardize(mean, std)
+            size += len(mean)
+            if name in spec.goal_indices:
+                picked = list(spec.goal_indices[name] or range(len(mean)))
+                self.goal_scale[name] = Standardize(mean[picked], std[picked])
+                size += len(picked)
+        for name in self.image_names:
+            height, width, channels = spec.observation_shapes[name]
+            channels *= 2 if name in spec.goal_indices else 1
+            stages = settings.image_channels
+            self.images[name] = ImageEncoder(height, width, channels, stages=stages, features=settings.width)
+            size += settings.width
+        self.trunk = mlp([size, *[settings.width] * settings.depth], layer_norm=settings.layer_norm)
+
+    def forward(self, observation: Observation, goal: Observation) -> Tensor:
+        parts = []
+        for name in self.vector_names:
+            parts.append(self.observation_scale[name](observation[name]))
+            if name in goal:
+                parts.append(self.goal_scale[name](goal[name]))
+        for name in self.image_names:
+            image = torch.cat([observation[name], goal[name]], dim=3) if name in goal else observation[name]
+            parts.append(self.images[name](image))
+        return torch.as_tensor(self.trunk(torch.cat(parts, dim=1)))
+
+
+@torch.no_grad()
+def random_shift(images: Observation, offset: Tensor, *, max_shift: int) -> dict[str, Tensor]:
+    """Shifts each image by its row of ``offset``, repeating border pixels (DrQ); other features pass through.
+
+    Args:
+        images: Features; those of shape ``(b, h, w, c)`` are shifted.
+        offset: ``(b, 2)`` integers in 0 .. 2 * max_shift; ``max_shift`` is no shift.
+        max_shift: Pixels of padding on each side.
+    """
+    shifted = dict(images)
+    for name, x in images.items():
+        if x.dim() != 4:
+            continue
+        height, width = x.shape[1:3]
+        padded = pad(x.permute(0, 3, 1, 2).float(), (max_shift,) * 4, mode="replicate").to(x.dtype)
+        rows = offset[:, :1] + torch.arange(height, device=x.device)
+        columns = offset[:, 1:] + torch.arange(width, device=x.device)
+        batch = torch.arange(len(x), device=x.device)[:, None, None]
+        shifted[name] = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]
+    return shifted

@@ -1,0 +1,158 @@
+"""The relabel kernel: by hand, against brute force, and by distribution (end points included)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from am_ray.core.relabel import RelabelledIndices, gather, relabel
+from am_ray.types import DataSpec, EpisodeBlock, GoalSource
+
+LENGTHS = np.array([3, 1, 5])
+FIRST_ROW = np.array([0, 4, 6])
+NUM_ROWS = 12
+
+
+def draw(num_samples: int = 60_000, *, seed: int = 0, **overrides: Any) -> RelabelledIndices:
+    arguments: dict[str, Any] = {
+        "num_goal_rows": NUM_ROWS,
+        "chaining_ratio": 0.0,
+        "goal_sampling": "uniform",
+        "discount": 0.9,
+        "last_state_share": 0.0,
+        "next_state_share": 0.0,
+    }
+    return relabel(
+        FIRST_ROW, LENGTHS, num_samples=num_samples, rng=np.random.default_rng(seed), **(arguments | overrides)
+    )
+
+
+def episode_of(rows: np.ndarray) -> np.ndarray:
+    return np.searchsorted(FIRST_ROW, rows, side="right") - 1
+
+
+def block() -> EpisodeBlock:
+    rows = np.arange(NUM_ROWS, dtype=np.float32)
+    return EpisodeBlock(
+        observations={"state": np.stack([rows, 100 + rows], axis=1)},
+        actions=rows[:, None] * 10,
+        rewards=np.zeros(NUM_ROWS, np.float32),
+        successes=np.zeros(NUM_ROWS, bool),
+        first_row=FIRST_ROW,
+        num_transitions=LENGTHS,
+        episode_index=np.arange(3),
+    )
+
+
+def test_transitions_are_uniform_and_never_start_at_a_last_state() -> None:
+    rows, counts = np.unique(draw().row, return_counts=True)
+    assert rows.tolist() == [0, 1, 2, 4, 6, 7, 8, 9, 10]
+    np.testing.assert_allclose(counts / counts.sum(), 1 / 9, atol=0.01)
+
+
+def test_uniform_ends_cover_every_sub_sequence_alike_both_ends_included() -> None:
+    indices = draw()
+    from_the_start = indices.goal_row[indices.row == 6]
+    goals, counts = np.unique(from_the_start, return_counts=True)
+    assert goals.tolist() == [7, 8, 9, 10, 11]
+    np.testing.assert_allclose(counts / counts.sum(), 0.2, atol=0.02)
+
+
+def test_hindsight_goal_is_the_end_of_the_sub_sequence() -> None:
+    indices = draw()
+    assert (indices.goal_row == indices.row + indices.num_steps).all()
+    assert (episode_of(indices.goal_row) == episode_of(indices.row)).all()
+    assert (indices.is_end == (indices.num_steps == 1)).all()
+    assert set(indices.row[indices.next_is_final]) == {2, 4, 10}
+
+
+def test_geometric_ends_follow_the_truncated_distribution() -> None:
+    indices = draw(200_000, goal_sampling="geometric", discount=0.6)
+    steps = indices.num_steps[indices.row == 6]
+    expected = 0.4 * 0.6 ** np.arange(5)
+    observed = np.bincount(steps, minlength=6)[1:] / len(steps)
+    np.testing.assert_allclose(observed, expected / expected.sum(), atol=0.01)
+
+
+@pytest.mark.parametrize(("share", "row", "expected"), [(0.3, 11, 0.3 + 0.7 / 5), (0.0, 11, 0.2)])
+def test_last_state_share(share: float, row: int, expected: float) -> None:
+    indices = draw(last_state_share=share)
+    assert np.mean(indices.goal_row[indices.row == 6] == row) == pytest.approx(expected, abs=0.02)
+
+
+def test_next_state_share_is_a_floor_for_positives() -> None:
+    indices = draw(next_state_share=0.5)
+    assert np.mean(indices.is_end[indices.row == 6]) == pytest.approx(0.5 + 0.5 / 5, abs=0.02)
+
+
+def test_random_goals_are_uniform_over_all_other_episodes_and_the_reservoir() -> None:
+    indices = draw(200_000, chaining_ratio=1.0, num_goal_rows=NUM_ROWS + 4)
+    assert (indices.source == GoalSource.RANDOM).all()
+    goals, counts = np.unique(indices.goal_row[indices.row == 1], return_counts=True)
+    assert goals.tolist() == list(range(4, 16))
+    np.testing.assert_allclose(counts / counts.sum(), 1 / 12, atol=0.01)
+    assert (episode_of(indices.goal_row) != episode_of(indices.row))[indices.goal_row < NUM_ROWS].all()
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.25, 1.0])
+def test_chaining_ratio_is_the_share_of_random_goals(ratio: float) -> None:
+    assert np.mean(draw(chaining_ratio=ratio).source == GoalSource.RANDOM) == pytest.approx(ratio, abs=0.01)
+
+
+def test_a_single_episode_has_no_random_goals() -> None:
+    indices = relabel(
+        np.array([0]),
+        np.array([4]),
+        num_samples=100,
+        num_goal_rows=5,
+        chaining_ratio=1.0,
+        goal_sampling="uniform",
+        discount=0.9,
+        last_state_share=0.0,
+        next_state_share=0.0,
+        rng=np.random.default_rng(0),
+    )
+    assert (indices.source == GoalSource.HINDSIGHT).all()
+
+
+def test_same_generator_same_draw() -> None:
+    np.testing.assert_array_equal(draw(seed=3).goal_row, draw(seed=3).goal_row)
+    assert (draw(seed=3).goal_row != draw(seed=4).goal_row).any()
+
+
+def test_gather_by_hand() -> None:
+    indices = RelabelledIndices(
+        row=np.array([1, 10]),
+        goal_row=np.array([3, 13]),
+        num_steps=np.array([2, 1]),
+        source=np.array([0, 1]),
+        is_end=np.array([False, True]),
+        next_is_final=np.array([False, True]),
+    )
+    spec = DataSpec({"state": (2,)}, {"state": (1,)}, (-1.0,), (1.0,))
+    reservoir = {"state": np.array([[-1.0, -2.0], [-3.0, -4.0]], np.float32)}
+    batch = gather(block(), indices, spec, reservoir)
+    assert batch.observation["state"].tolist() == [[1, 101], [10, 110]]
+    assert batch.next_observation["state"].tolist() == [[2, 102], [11, 111]]
+    assert batch.goal["state"].tolist() == [[103], [-4]]
+    assert batch.action.tolist() == [[10], [100]]
+    assert batch.next_action.tolist() == [[20], [110]]
+
+
+def test_every_row_matches_a_brute_force_reading() -> None:
+    indices = draw(2_000, chaining_ratio=0.5)
+    batch = gather(block(), indices, DataSpec({"state": (2,)}, {"state": None}, (-1.0,), (1.0,)))
+    for k in range(2_000):
+        s, s_next, g = (x["state"][k, 0] for x in (batch.observation, batch.next_observation, batch.goal))
+        episode = next(e for e in range(3) if FIRST_ROW[e] <= s <= FIRST_ROW[e] + LENGTHS[e] - 1)
+        first, last = FIRST_ROW[episode], FIRST_ROW[episode] + LENGTHS[episode]
+        assert s_next == s + 1
+        assert batch.action[k, 0] == 10 * s
+        assert batch.next_is_final[k] == (s_next == last)
+        if batch.source[k] == GoalSource.HINDSIGHT:
+            assert s < g <= last
+            assert batch.is_end[k] == (g == s_next)
+        else:
+            assert not first <= g <= last
