@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from am_ray.data.data_files import column_array, open_data_file, read_row_group
 from am_ray.data.schema import DatasetInfo
@@ -14,46 +14,83 @@ from am_ray.data.storage import Storage
 from am_ray.types import DatasetError, EpisodeBlock
 
 PER_STEP = {"rewards": "next.reward", "successes": "next.success"}
+ORDER = ("frame_index", "episode_index")
 
 
-def read_block(
-    storage: Storage,
-    info: DatasetInfo,
-    path: str,
-    groups: Sequence[tuple[int, Sequence[int], int]],
-    *,
-    threads: bool = False,
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group of a data file: whole episodes, the unit of IO.
+
+    Attributes:
+        path: The data file.
+        number: The row group's number in it.
+        episode_rows: Rows of each episode.
+        first_episode: Index of the first episode in the dataset.
+    """
+
+    path: str
+    number: int
+    episode_rows: tuple[int, ...]
+    first_episode: int
+
+    @property
+    def num_rows(self) -> int:
+        return sum(self.episode_rows)
+
+    @property
+    def num_episodes(self) -> int:
+        return len(self.episode_rows)
+
+    @property
+    def num_transitions(self) -> int:
+        return self.num_rows - self.num_episodes
+
+
+Window = tuple[RowGroup, ...]  # read and relabelled together
+
+
+def read_window(
+    storage: Storage, info: DatasetInfo, window: Window, *, threads: bool = False, per_step: bool = True
 ) -> EpisodeBlock:
-    """Read row groups of one file.
+    """Read row groups, of one file or of several, into one block, in the given order.
 
     Args:
         storage: The dataset's folder.
         info: Its ``meta/info.json``.
-        path: The data file.
-        groups: Per row group its number, the rows of each of its episodes, and its first episode's index.
+        window: What to read.
         threads: Whether pyarrow may use its own threads.
+        per_step: Whether to read rewards and successes (else zeros).
 
     Raises:
         DatasetError: If a page is damaged, the rows are not the expected episodes in order, or a number is not finite.
     """
-    with open_data_file(storage, path) as file:
-        blocks = [_read_group(storage, info, path, file, group, threads) for group in groups]
+    blocks = []
+    for group in window:
+        where = f"{storage.name}/{group.path}: row group {group.number}"
+        wanted = PER_STEP.values() if per_step else ()
+        columns = [*info.observation_columns.values(), "action", *ORDER, *(c for c in wanted if c in info.features)]
+        with open_data_file(storage, group.path) as file:
+            table = read_row_group(storage, group.path, file, group.number, columns, threads=threads)
+        blocks.append(block_of(table, info, np.asarray(group.episode_rows, np.int64), group.first_episode, where))
     return blocks[0] if len(blocks) == 1 else join_blocks(blocks)
 
 
-def _read_group(
-    storage: Storage,
-    info: DatasetInfo,
-    path: str,
-    file: pq.ParquetFile,
-    group: tuple[int, Sequence[int], int],
-    threads: bool,
-) -> EpisodeBlock:
-    number, rows, first_episode = group
-    optional = [column for column in PER_STEP.values() if column in info.features]
-    columns = [*info.observation_columns.values(), "action", "frame_index", "episode_index", *optional]
-    table = read_row_group(storage, path, file, number, columns, threads=threads)
-    return block_of(table, info, np.asarray(rows, np.int64), first_episode, f"{storage.name}/{path}: row group {number}")
+def read_observations(storage: Storage, info: DatasetInfo, group: RowGroup, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The observations of some rows of a row group; only their images are decoded.
+
+    Raises:
+        DatasetError: If a page is damaged or an image cannot be decoded.
+    """
+    where = f"{storage.name}/{group.path}: row group {group.number}"
+    columns = list(info.observation_columns.values())
+    with open_data_file(storage, group.path) as file:
+        table = read_row_group(storage, group.path, file, group.number, columns).take(rows)
+    return observations_of(table, info, where)
+
+
+def observations_of(table: pa.Table, info: DatasetInfo, where: str) -> dict[str, np.ndarray]:
+    arrays = {n: column_array(table, c, info.features[c], where) for n, c in info.observation_columns.items()}
+    return {n: v.reshape(len(v), -1) if v.ndim == 1 else v for n, v in arrays.items()}
 
 
 def block_of(table: pa.Table, info: DatasetInfo, rows: np.ndarray, first_episode: int, where: str) -> EpisodeBlock:
@@ -61,13 +98,12 @@ def block_of(table: pa.Table, info: DatasetInfo, rows: np.ndarray, first_episode
     episodes = np.arange(first_episode, first_episode + len(rows))
     first_row = np.cumsum(rows) - rows
     check_order(table, rows, episodes, where)
-    observations = {n: column_array(table, c, info.features[c], where) for n, c in info.observation_columns.items()}
-    observations = {n: v.reshape(len(v), -1) if v.ndim == 1 else v for n, v in observations.items()}
+    observations = observations_of(table, info, where)
     actions = column_array(table, "action", info.features["action"], where).reshape(table.num_rows, -1)
     per_step = {}
     for name, column in PER_STEP.items():
         dtype = np.float32 if name == "rewards" else np.bool_
-        known = column in info.features
+        known = column in table.column_names
         per_step[name] = column_array(table, column, info.features[column], where) if known else np.zeros(table.num_rows, dtype)
     for name, values in (*observations.items(), ("action", actions), ("next.reward", per_step["rewards"])):
         check_finite(values, name, first_row, episodes, where)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from am_ray.data.blocks import read_block
+from am_ray.data.blocks import RowGroup, read_window
 from am_ray.data.data_files import READ_ERRORS, unreadable
 from am_ray.data.frames import EpisodeRecord, data_digest
 from am_ray.data.manifest import FileEntry, Manifest, describe_file
@@ -48,13 +48,12 @@ def commit(
     return digest
 
 
-def _blocks(storage: Storage, info: DatasetInfo, files: Sequence[FileEntry]) -> Any:
+def _blocks(storage: Storage, info: DatasetInfo, files: Sequence[FileEntry]) -> Iterator[EpisodeBlock]:
     first = 0
     for entry in files:
         for number, rows in enumerate(entry.row_groups or ()):
-            block: EpisodeBlock = read_block(storage, info, entry.path, [(number, rows, first)])
+            yield read_window(storage, info, (RowGroup(entry.path, number, rows, first),))
             first += len(rows)
-            yield block
 
 
 def _write_table(storage: Storage, path: str, table: pa.Table) -> None:

@@ -6,12 +6,11 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from am_ray.data.blocks import join_blocks, read_block
+from am_ray.data.blocks import RowGroup, Window, read_window
 from am_ray.data.checks import bad_data_files, check_meta_files, check_tables
 from am_ray.data.manifest import Manifest
 from am_ray.data.metadata import EPISODES_PATH, read_episodes
@@ -23,31 +22,6 @@ from am_ray.types import DatasetError, DataSpec, EpisodeBlock, Trajectory
 logger = logging.getLogger(__name__)
 
 OUR_EPISODE_COLUMNS = ("episode_index", "tasks", "length", "success", "return", "terminated", "sha256")
-
-
-@dataclass(frozen=True)
-class Window:
-    """Consecutive row groups of one file: the unit of reading and relabeling.
-
-    Attributes:
-        path: The data file.
-        groups: Per row group its number, the rows of its episodes, and its first episode's index.
-    """
-
-    path: str
-    groups: tuple[tuple[int, tuple[int, ...], int], ...]
-
-    @property
-    def num_rows(self) -> int:
-        return sum(sum(rows) for _, rows, _ in self.groups)
-
-    @property
-    def num_episodes(self) -> int:
-        return sum(len(rows) for _, rows, _ in self.groups)
-
-    @property
-    def num_transitions(self) -> int:
-        return self.num_rows - self.num_episodes
 
 
 class TrajectoryDataset(Sequence[Trajectory]):
@@ -68,14 +42,14 @@ class TrajectoryDataset(Sequence[Trajectory]):
     ) -> None:
         self.storage, self.info, self.digest, self.dropped = storage, info, manifest.digest, dropped
         self._episodes = episodes
-        self._groups: list[Window] = []
+        self.row_groups: list[RowGroup] = []
         first = 0
         for entry in manifest.data_files:
             for number, rows in enumerate(entry.row_groups or ()):
                 if entry.path not in dropped:
-                    self._groups.append(Window(entry.path, ((number, rows, first),)))
+                    self.row_groups.append(RowGroup(entry.path, number, rows, first))
                 first += len(rows)
-        self._starts = np.cumsum([0, *(group.num_episodes for group in self._groups)])
+        self._starts = np.cumsum([0, *(group.num_episodes for group in self.row_groups)])
         self.num_dropped_episodes = first - self.num_episodes
         self._last: tuple[int, EpisodeBlock] | None = None
 
@@ -90,11 +64,11 @@ class TrajectoryDataset(Sequence[Trajectory]):
 
     @property
     def num_transitions(self) -> int:
-        return sum(group.num_transitions for group in self._groups)
+        return sum(group.num_transitions for group in self.row_groups)
 
     @property
     def num_rows(self) -> int:
-        return sum(group.num_rows for group in self._groups)
+        return sum(group.num_rows for group in self.row_groups)
 
     @property
     def statistics(self) -> dict[str, dict[str, Any]]:
@@ -103,14 +77,13 @@ class TrajectoryDataset(Sequence[Trajectory]):
         return value
 
     def windows(self, rows: int = 0) -> list[Window]:
-        """Windows of at least ``rows`` rows where a file has that many: whole row groups, never across files."""
-        windows: list[Window] = []
-        for group in self._groups:
-            if windows and windows[-1].path == group.path and windows[-1].num_rows < rows:
-                windows[-1] = Window(group.path, windows[-1].groups + group.groups)
-            else:
-                windows.append(group)
-        return windows
+        """All row groups in order, in windows of at least ``rows`` rows (but for the last)."""
+        windows: list[list[RowGroup]] = [[]]
+        for group in self.row_groups:
+            if sum(g.num_rows for g in windows[-1]) >= max(rows, 1):
+                windows.append([])
+            windows[-1].append(group)
+        return [tuple(window) for window in windows]
 
     def read_window(self, window: Window, *, threads: bool = False) -> EpisodeBlock:
         """Read a window's episodes, pages verified.
@@ -118,11 +91,11 @@ class TrajectoryDataset(Sequence[Trajectory]):
         Raises:
             DatasetError: If a page is damaged or the content is not what the tables promise.
         """
-        return read_block(self.storage, self.info, window.path, window.groups, threads=threads)
+        return read_window(self.storage, self.info, window, threads=threads)
 
     def read_all(self) -> EpisodeBlock:
         """Every episode in one block; its memory is the decoded data's size."""
-        return join_blocks([self.read_window(window, threads=True) for window in self._groups])
+        return self.read_window(tuple(self.row_groups), threads=True)
 
     def __len__(self) -> int:
         return self.num_episodes
@@ -135,7 +108,7 @@ class TrajectoryDataset(Sequence[Trajectory]):
         index %= len(self)
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         if self._last is None or self._last[0] != number:
-            self._last = (number, self.read_window(self._groups[number], threads=True))
+            self._last = (number, self.read_window((self.row_groups[number],), threads=True))
         return self._trajectory(self._last[1], index - int(self._starts[number]))
 
     def __iter__(self) -> Iterator[Trajectory]:
