@@ -1,0 +1,151 @@
+"""The loss as a whole: every setting changes it, and the switches do what they say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from am_ray.models.actionable_model import ActionableModel
+from am_ray.models.behavior_cloning import BehaviorCloning
+from am_ray.settings import AlgorithmSettings, CriticLossSettings, ModelSettings, OptimizationSettings
+from am_ray.types import DataSpec, GoalSource
+from tests.models.conftest import make_block, sample, statistics_of
+
+SMALL = ModelSettings(width=16, depth=1, head_width=16, head_depth=1, image_channels=(4, 4))
+
+
+def build(spec: DataSpec, settings: AlgorithmSettings, *, seed: int = 0) -> ActionableModel:
+    torch.manual_seed(seed)
+    return ActionableModel(spec, statistics_of(make_block(spec)), settings)
+
+
+def spread_out(model: ActionableModel) -> None:
+    """Larger, unequal weights in critic and target: at initialisation every Q is near one half and hides effects."""
+    generator = torch.Generator().manual_seed(9)
+    for parameter in model.parameters():
+        parameter.data += torch.randn(parameter.shape, generator=generator) * 0.5
+
+
+def loss_of(spec: DataSpec, settings: AlgorithmSettings, *, generator_seed: int = 0) -> Tensor:
+    model = build(spec, settings)
+    spread_out(model)
+    batch = sample(make_block(spec), spec)
+    return model.loss(batch, generator=torch.Generator().manual_seed(generator_seed)).loss.detach()
+
+
+def with_critic(**changes: Any) -> AlgorithmSettings:
+    base = CriticLossSettings(negative_uniform=4, negative_data=4, negative_perturbed=4)
+    return AlgorithmSettings(model=SMALL, critic=replace(base, **changes))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loss": "squared_error"},
+        {"discount": 0.5},
+        {"chained_end": "end_value"},
+        {"chained_end": "self"},
+        {"monte_carlo_bound": False},
+        {"negative_ratio": 2.0},
+        {"negative_ratio": 0.5},
+        {"negative_ratio": 0.0},
+        {"negative_weight": 0.3},
+        {"negative_temperature": 0.05},
+        {"negative_score": "probability"},
+        {"negative_uniform": 0},
+        {"negative_data": 0},
+        {"negative_perturbed": 0},
+        {"perturbation_std": 1.5},
+        {"perturbation_flip": 1.0},
+        {"final_state_negatives": True},
+        {"target_uniform": 0},
+        {"target_data": 0},
+        {"target_next_action": False, "target_data": 0, "target_uniform": 1},
+        {"target_cem_iterations": 2},
+    ],
+    ids=lambda change: ",".join(f"{k}={v}" for k, v in change.items()),
+)
+def test_every_setting_of_the_loss_changes_it(state_spec: DataSpec, change: dict[str, Any]) -> None:
+    assert loss_of(state_spec, with_critic(**change)) != loss_of(state_spec, with_critic())
+
+
+@pytest.mark.parametrize("change", [{"proposal": "learned"}, {"layer_norm": False}, {"width": 8}, {"head_depth": 2}])
+def test_every_setting_of_the_model_changes_the_loss(state_spec: DataSpec, change: dict[str, Any]) -> None:
+    changed = replace(with_critic(), model=replace(SMALL, **change))
+    assert loss_of(state_spec, changed) != loss_of(state_spec, with_critic())
+
+
+def test_the_loss_is_reproduced_by_its_generator_alone(state_spec: DataSpec) -> None:
+    torch.manual_seed(1)
+    first = loss_of(state_spec, with_critic())
+    torch.manual_seed(2)
+    assert first == loss_of(state_spec, with_critic())
+    assert first != loss_of(state_spec, with_critic(), generator_seed=1)
+
+
+def test_negative_ratio_zero_means_no_negative_loss(state_spec: DataSpec) -> None:
+    model = build(state_spec, with_critic(negative_ratio=0.0, final_state_negatives=True))
+    result = model.loss(sample(make_block(state_spec), state_spec), generator=torch.Generator())
+    assert result.metrics["critic/negative_loss"] == 0.0
+    assert result.loss == result.metrics["critic/td_loss"]
+
+
+def test_gradients_reach_every_trained_weight_and_no_averaged_one(state_spec: DataSpec) -> None:
+    settings = replace(with_critic(), model=replace(SMALL, proposal="learned"))
+    model = build(state_spec, settings)
+    model.loss(sample(make_block(state_spec), state_spec), generator=torch.Generator()).loss.backward()
+    trained = {id(p) for p in model.trainable_parameters()}
+    for name, parameter in model.named_parameters():
+        is_average = name.startswith(("target_critic", "acting_critic", "acting_proposal"))
+        assert (id(parameter) in trained) != is_average, name
+        assert (parameter.grad is None) == is_average, name
+
+
+def test_averages_move_at_their_own_rates(state_spec: DataSpec) -> None:
+    rates = OptimizationSettings(target_update_rate=0.5, acting_average_rate=0.25)
+    model = build(state_spec, replace(with_critic(), optimization=rates))
+    before = model.critic.logit.bias.detach().clone()
+    with torch.no_grad():
+        model.critic.logit.bias += 1.0
+    model.update_averages()
+    assert (model.target_critic.logit.bias - before).item() == pytest.approx(0.5)
+    assert (model.acting_critic.logit.bias - before).item() == pytest.approx(0.25)
+
+
+def test_equal_rates_share_one_copy(state_spec: DataSpec) -> None:
+    rates = OptimizationSettings(target_update_rate=0.1, acting_average_rate=0.1)
+    model = build(state_spec, replace(with_critic(), optimization=rates))
+    assert model.acting_critic is model.target_critic
+
+
+def test_actions_are_scaled_to_the_unit_box(state_spec: DataSpec) -> None:
+    model = build(state_spec, with_critic())
+    unit = model.action_scale.to_unit(torch.tensor([[2.0, -1.0]]))
+    assert unit.tolist() == [[1.0, -0.5]]
+    assert model.action_scale.from_unit(unit).tolist() == [[2.0, -1.0]]
+
+
+def test_image_shift_changes_the_loss_and_goal_images_are_used(image_spec: DataSpec) -> None:
+    without = replace(with_critic(), model=replace(SMALL, image_shift=0))
+    assert loss_of(image_spec, with_critic()) != loss_of(image_spec, without)
+    model = build(image_spec, without)
+    batch = sample(make_block(image_spec), image_spec)
+    with torch.no_grad():
+        features = model.critic.encode(batch.observation, batch.goal)
+        black = {"front": torch.zeros_like(batch.goal["front"])}
+        assert not torch.allclose(features, model.critic.encode(batch.observation, black))
+
+
+def test_cloning_ignores_random_goals(state_spec: DataSpec) -> None:
+    torch.manual_seed(0)
+    settings = AlgorithmSettings(method="behavior_cloning", model=SMALL)
+    model = BehaviorCloning(state_spec, statistics_of(make_block(state_spec)), settings)
+    batch = sample(make_block(state_spec), state_spec)
+    chained = batch.source == GoalSource.RANDOM
+    elsewhere = {"state": torch.where(chained.unsqueeze(1), batch.goal["state"] + 5.0, batch.goal["state"])}
+    first = model.loss(batch, generator=torch.Generator()).loss
+    assert first == model.loss(replace(batch, goal=elsewhere), generator=torch.Generator()).loss

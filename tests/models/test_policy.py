@@ -1,0 +1,88 @@
+"""Acting from NumPy: units, shapes, goals given whole or reduced, and precise refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from am_ray.models.encoders import random_shift
+from am_ray.models.policy import GoalConditionedPolicy, build_model
+from am_ray.settings import AlgorithmSettings, ModelSettings
+from am_ray.types import DataSpec, EnvironmentContractError
+from tests.models.conftest import make_block, statistics_of
+
+SMALL = ModelSettings(width=16, depth=1, head_width=16, head_depth=1, image_channels=(4, 4))
+
+
+def policy(spec: DataSpec, method: str = "actionable_models") -> GoalConditionedPolicy:
+    torch.manual_seed(0)
+    settings = AlgorithmSettings(method=method, model=SMALL)  # type: ignore[arg-type]
+    return GoalConditionedPolicy(build_model(spec, statistics_of(make_block(spec)), settings))
+
+
+@pytest.mark.parametrize("method", ["actionable_models", "behavior_cloning"])
+def test_a_batch_acts_like_its_rows(state_spec: DataSpec, method: str) -> None:
+    actor = policy(state_spec, method)
+    states = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    actor.reseed(5)
+    batch = actor.act(states, states[::-1].copy())
+    assert batch.shape == (3, 2)
+    assert (np.abs(batch) <= 2.0).all()
+    actor.reseed(5)
+    np.testing.assert_array_equal(batch, actor.act({"state": states}, {"state": states[::-1].copy()}))
+    if method == "behavior_cloning":
+        np.testing.assert_allclose(actor.act(states[0], states[2]), batch[0], atol=1e-6)
+
+
+def test_acting_uses_the_averaged_weights(state_spec: DataSpec) -> None:
+    actor = policy(state_spec, "behavior_cloning")
+    before = actor.act(np.zeros(4, np.float32), np.ones(4, np.float32))
+    with torch.no_grad():
+        for parameter in actor.model.trainable_parameters():
+            parameter += 1.0
+    np.testing.assert_array_equal(before, actor.act(np.zeros(4, np.float32), np.ones(4, np.float32)))
+
+
+def test_the_policys_value_is_q_of_its_action(state_spec: DataSpec) -> None:
+    actor = policy(state_spec)
+    s, g = np.zeros(4, np.float32), np.ones(4, np.float32)
+    chosen = actor.evaluate(s, g)
+    model = actor.model
+    with torch.no_grad():
+        features = model.acting_critic.encode({"state": torch.zeros(1, 4)}, {"state": torch.ones(1, 4)})  # type: ignore[union-attr, operator]
+        unit = model.action_scale.to_unit(torch.from_numpy(chosen.action))
+        logit = model.acting_critic.score(features, unit[None, None])  # type: ignore[union-attr, operator]
+    assert float(chosen.value) == pytest.approx(float(torch.sigmoid(logit)), abs=1e-5)
+
+
+def test_a_goal_may_be_whole_or_reduced() -> None:
+    spec = DataSpec({"state": (4,)}, {"state": (2, 0)}, (-1.0,), (1.0,))
+    actor = policy(spec, "behavior_cloning")
+    state = np.arange(4, dtype=np.float32)
+    whole, reduced = np.array([7.0, 8.0, 9.0, 6.0]), np.array([9.0, 7.0])
+    np.testing.assert_array_equal(actor.act(state, whole), actor.act(state, reduced))
+
+
+def test_a_camera_that_is_not_part_of_the_goal_needs_no_goal_image(image_spec: DataSpec) -> None:
+    actor = policy(image_spec)
+    observation = {"state": np.zeros(4, np.float32), "front": np.zeros((12, 12, 3), np.uint8)}
+    assert actor.act(observation, np.zeros((12, 12, 3), np.uint8)).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("observation", "message"),
+    [(np.zeros(5, np.float32), r"shape \(5,\).*trained with \(4,\)"), ({"pose": np.zeros(4)}, r"needs 'state'")],
+)
+def test_wrong_observations_are_refused(state_spec: DataSpec, observation: np.ndarray, message: str) -> None:
+    with pytest.raises(EnvironmentContractError, match=message):
+        policy(state_spec).act(observation, np.zeros(4, np.float32))
+
+
+def test_random_shift_moves_whole_pixels_and_repeats_the_border() -> None:
+    image = torch.arange(9, dtype=torch.uint8).reshape(1, 3, 3, 1)
+    still = random_shift({"front": image}, torch.tensor([[1, 1]]), max_shift=1)["front"]
+    assert torch.equal(still, image)
+    down = random_shift({"front": image}, torch.tensor([[2, 1]]), max_shift=1)["front"]
+    assert down[0, :, :, 0].tolist() == [[3, 4, 5], [6, 7, 8], [6, 7, 8]]
+    assert down.dtype == torch.uint8
