@@ -1,0 +1,167 @@
+"""Recording episodes: each follows from (seed, recipe) alone, in any process, in any order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from am_ray.envs.behaviours import Behaviour, Job, as_skill, sample_behaviour
+from am_ray.envs.goals import choose_kinds
+from am_ray.envs.layout import sample_layout
+from am_ray.envs.recipe import TrayRecipe
+from am_ray.envs.robot import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from am_ray.envs.scripted import ScriptedPolicy, draw_error, go, pick
+from am_ray.envs.tasks import is_contained, is_lifted
+from am_ray.envs.tray import Tray, TrayState
+from am_ray.types import Trajectory
+
+DATA_STREAM = 1_000_033  # evaluation uses another one (am_ray.envs.goals): no start is ever in both
+MAX_HELD_STARTS = 20
+
+
+class Collector:
+    """Records episodes of one recipe with one physics client; build it in the process that uses it.
+
+    Args:
+        recipe: What the episodes are made of.
+    """
+
+    def __init__(self, recipe: TrayRecipe) -> None:
+        self.recipe = recipe
+        self.tray = Tray(
+            arm=recipe.arm,
+            kinds=recipe.kinds,
+            container=recipe.container,
+            observation=recipe.observation,
+            image_size=recipe.image_size,
+        )
+
+    def close(self) -> None:
+        self.tray.close()
+
+    def collect(self, seed: int) -> Trajectory:
+        """The episode of a seed: the same bits in every process and order.
+
+        ``successes`` says at each step whether the behaviour's own aim holds.
+        """
+        rng = np.random.default_rng([DATA_STREAM, seed])
+        recipe = self.recipe
+        behaviour = sample_behaviour(rng, recipe.mixture)
+        target_error = float(rng.uniform(*recipe.target_error_m))
+        action_std = float(rng.uniform(*recipe.action_std))
+        target = self._start(rng, behaviour)
+        offset, yaw_error = draw_error(rng, target_error)
+        job = Job(target, offset, yaw_error, target_error, self._initial)
+        count = int(rng.integers(recipe.num_actions[0], recipe.num_actions[1] + 1))
+        policy = ScriptedPolicy(as_skill(behaviour, job), action_std=action_std)
+        prelude = 0 if behaviour.starts_held else int(rng.integers(recipe.prelude[0], recipe.prelude[1] + 1))
+        record = _Record(self.tray, behaviour, job)
+        aimless = ScriptedPolicy(_drift, action_std=action_std)
+        for step in range(count):
+            record.step(aimless.act(self.tray, rng) if step < prelude else policy.act(self.tray, rng))
+        details = {
+            "seed": seed,
+            "behaviour": behaviour.name,
+            "target": target,
+            "target_error_m": target_error,
+            "action_std": action_std,
+            "arm": recipe.arm,
+            "container": recipe.container or "none",
+            "kinds": ",".join(job.start.objects),
+        }
+        return record.trajectory(details)
+
+    def _start(self, rng: np.random.Generator, behaviour: Behaviour) -> str:
+        """Sets the tray up, with the target in the hand where the behaviour wants that; returns the target."""
+        for _ in range(MAX_HELD_STARTS):
+            recipe, tray = self.recipe, self.tray
+            number = int(rng.integers(recipe.num_objects[0], recipe.num_objects[1] + 1))
+            kinds = choose_kinds(rng, recipe.kinds, number, None)
+            colors = {kind: many[int(rng.integers(len(many)))] for kind, many in recipe.colors.items() if many}
+            tray.reset(sample_layout(rng, kinds, container=recipe.container, colors=colors))
+            self._initial = tray.truth()
+            target = str(rng.choice(kinds))
+            if not behaviour.starts_held or self._take(target, rng):
+                return target
+        raise RuntimeError(f"no grasp succeeded in {MAX_HELD_STARTS} starts of behaviour {behaviour.name}")
+
+    def _take(self, target: str, rng: np.random.Generator) -> bool:
+        """Grasps before the recording begins, to a height and place like those at which grasp episodes end."""
+        height, aim = float(rng.uniform(0.14, 0.19)), rng.uniform(-0.11, 0.11, size=2)
+        carry, yaw = bool(rng.random() < 0.4), float(rng.uniform(-1.5, 1.5))
+        tray = self.tray
+        for action in pick(tray, target, np.zeros(2), 0.0, lift_to_m=height):
+            tray.step(action)
+        if carry:
+            for action in go(tray, np.array([*aim, height]), yaw, close=True, near_m=0.02, limit=5):
+                tray.step(action)
+        return is_lifted(tray.truth().objects[target])
+
+
+class _Record:
+    """The rows of an episode in the making."""
+
+    def __init__(self, tray: Tray, behaviour: Behaviour, job: Job) -> None:
+        self._tray, self._behaviour, self._job = tray, behaviour, job
+        self._observations = [tray.observe()]
+        self._actions: list[np.ndarray[Any, Any]] = []
+        self._successes: list[bool] = []
+        self._grasped = False
+        self._left_tray = False
+        self._truth: TrayState = tray.truth()
+
+    def step(self, action: np.ndarray[Any, Any]) -> None:
+        self._tray.step(action)
+        self._truth = truth = self._tray.truth()
+        self._actions.append(action)
+        self._observations.append(self._tray.observe())
+        self._successes.append(self._behaviour.outcome(truth, self._job.start, self._job.target))
+        self._grasped |= any(is_lifted(obj) for obj in truth.objects.values())
+        self._left_tray |= self._tray.left_tray()
+
+    def trajectory(self, details: dict[str, Any]) -> Trajectory:
+        truth, start = self._truth, self._job.start
+        moved = (
+            float(np.linalg.norm(truth.objects[kind].position[:2] - start.objects[kind].position[:2])) >= 0.06
+            and not truth.objects[kind].held
+            for kind in truth.objects
+        )
+        skills = {
+            "grasped": self._grasped,
+            "held_at_end": any(is_lifted(obj) for obj in truth.objects.values()),
+            "placed": any(is_contained(truth, kind) for kind in truth.objects),
+            "moved": any(moved),
+            "left_tray": self._left_tray,
+        }
+        names = self._observations[0]
+        return Trajectory(
+            observations={name: np.stack([o[name] for o in self._observations]) for name in names},
+            actions=np.stack(self._actions).astype(np.float32),
+            successes=np.array(self._successes, dtype=np.bool_),
+            task=str(details["behaviour"]),
+            metadata={**details, **skills},
+        )
+
+
+def _drift(tray: Tray, rng: np.random.Generator) -> Any:
+    """Aimless moves above the objects, so that behaviours begin from many places."""
+    while True:
+        position = rng.uniform(WORKSPACE_LOW_M + 0.02, WORKSPACE_HIGH_M - 0.02)
+        position[2] = rng.uniform(0.11, 0.2)
+        close = bool(rng.random() < 0.25)
+        yield from go(tray, position, float(rng.uniform(-1.2, 1.2)), close=close, near_m=0.02, limit=4)
+
+
+def make_collector(recipe: TrayRecipe) -> Collector:
+    """A collector that keeps its physics client between episodes."""
+    return Collector(recipe)
+
+
+def collect_episode(seed: int, recipe: TrayRecipe) -> Trajectory:
+    """One episode with a physics client of its own; equal to `Collector.collect` bit for bit."""
+    collector = Collector(recipe)
+    try:
+        return collector.collect(seed)
+    finally:
+        collector.close()

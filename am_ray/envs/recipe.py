@@ -1,0 +1,142 @@
+"""Recipes: what a dataset of the tray is made of, read from YAML and refused if anything in it is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from am_ray.envs.assets import Color
+from am_ray.envs.behaviours import BEHAVIOURS
+from am_ray.envs.objects import CONTAINERS, find_kind
+from am_ray.envs.robot import ARMS
+from am_ray.types import SettingsError
+
+PLAY_MIXTURE: dict[str, float] = {
+    "grasp": 0.25,
+    "place": 0.2,
+    "rearrange": 0.15,
+    "push": 0.08,
+    "wander": 0.08,
+    "fail": 0.08,
+    "drop": 0.08,
+    "regrasp": 0.08,
+}
+
+
+@dataclass(frozen=True)
+class TrayRecipe:
+    """How to make episodes of the tray. Ranges hold both ends.
+
+    Attributes:
+        arm: ``panda`` or ``gantry``.
+        kinds: Object kinds with a slot in the state.
+        container: ``bin``, ``plate`` or ``None``.
+        observation: ``state``, ``image`` or ``both``.
+        image_size: Height and width of the image in pixels.
+        num_objects: Objects per episode, drawn from ``kinds``.
+        num_actions: Actions per episode.
+        mixture: Weight of each behaviour.
+        target_error_m: Standard deviation of an episode's grasp error, drawn from this range.
+        action_std: Standard deviation of the noise on the four motion entries, drawn from this range.
+        prelude: Aimless actions before the behaviour begins, drawn from this range.
+        colors: Colours (RGB in [0, 1]) of a kind to draw from; kinds not named keep their own.
+
+    Raises:
+        SettingsError: A value is out of range or a name is unknown.
+    """
+
+    arm: str = "panda"
+    kinds: tuple[str, ...] = ("box", "banana", "milk", "can", "apple")
+    container: str | None = "bin"
+    observation: str = "state"
+    image_size: int = 64
+    num_objects: tuple[int, int] = (3, 5)
+    num_actions: tuple[int, int] = (24, 30)
+    mixture: Mapping[str, float] = field(default_factory=lambda: dict(PLAY_MIXTURE))
+    target_error_m: tuple[float, float] = (0.0, 0.01)
+    action_std: tuple[float, float] = (0.02, 0.15)
+    prelude: tuple[int, int] = (0, 4)
+    colors: Mapping[str, tuple[Color, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in (*self.kinds, *self.colors):
+            find_kind(name)
+        _require(self.arm in ARMS, "arm", self.arm, f"one of {', '.join(ARMS)}")
+        _require(self.container in (None, *CONTAINERS), "container", self.container, "bin, plate or null")
+        _require(self.observation in ("state", "image", "both"), "observation", self.observation, "state, image or both")
+        _require(self.image_size >= 8, "image_size", self.image_size, "8 pixels or more")
+        _require_range("num_objects", self.num_objects, 1, len(self.kinds))
+        _require_range("num_actions", self.num_actions, 1, 1000)
+        _require_range("target_error_m", self.target_error_m, 0.0, 0.1)
+        _require_range("action_std", self.action_std, 0.0, 1.0)
+        _require_range("prelude", self.prelude, 0, 100)
+        for name, weight in self.mixture.items():
+            known = name in BEHAVIOURS
+            _require(known, "mixture", name, f"behaviours among {', '.join(BEHAVIOURS)}")
+            _require(weight >= 0, f"mixture.{name}", weight, "a weight of 0 or more")
+            placeable = self.container is not None or weight == 0 or not BEHAVIOURS[name].needs_container
+            _require(placeable, f"mixture.{name}", weight, "0, since container is null")
+        _require(sum(self.mixture.values()) > 0, "mixture", dict(self.mixture), "a weight above 0")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], *, where: str = "recipe") -> TrayRecipe:
+        """A recipe from plain values (lists for tuples); unknown keys are refused with the nearest name."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(known))}."
+                raise SettingsError(f"{where}: unknown setting {key!r}. {hint}")
+        tuples = {"kinds", "num_objects", "num_actions", "target_error_m", "action_std", "prelude"}
+        plain = {key: tuple(value) if key in tuples else value for key, value in values.items()}
+        if "colors" in plain:
+            plain["colors"] = {k: tuple((r, g, b) for r, g, b in v) for k, v in plain["colors"].items()}
+        return cls(**plain)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values, for YAML, JSON and a dataset's manifest; `from_mapping` reads them back."""
+        values = dataclasses.asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """A file of ``datasets/``: a recipe, how many episodes it makes and from which seed."""
+
+    recipe: TrayRecipe
+    episodes: int
+    seed: int
+
+
+def load_recipe(path: str | Path) -> RecipeFile:
+    """Reads a recipe file.
+
+    Raises:
+        SettingsError: It is missing, not a mapping, or holds an unknown or wrong value.
+    """
+    import yaml
+
+    file = Path(path)
+    if not file.is_file():
+        raise SettingsError(f"{file}: no such recipe; expected a YAML file such as datasets/tray_play.yaml.")
+    values = yaml.safe_load(file.read_text())
+    if not isinstance(values, dict):
+        raise SettingsError(f"{file}: got {type(values).__name__}; expected a mapping of settings. See datasets/.")
+    episodes, seed = values.pop("episodes", 1000), values.pop("seed", 0)
+    _require(isinstance(episodes, int) and episodes > 0, "episodes", episodes, "a whole number above 0")
+    _require(isinstance(seed, int) and seed >= 0, "seed", seed, "a whole number, 0 or more")
+    return RecipeFile(TrayRecipe.from_mapping(values, where=str(file)), episodes, seed)
+
+
+def _require(holds: bool, name: str, got: object, wanted: str) -> None:
+    if not holds:
+        raise SettingsError(f"recipe setting {name}: got {got!r}; expected {wanted}. Correct the value.")
+
+
+def _require_range(name: str, got: tuple[float, float], low: float, high: float) -> None:
+    wanted = f"two numbers, low and high, within [{low}, {high}]"
+    _require(len(got) == 2 and low <= got[0] <= got[1] <= high, name, got, wanted)
