@@ -76,7 +76,7 @@ def read_settings(cls: type[SettingsT], mapping: Mapping[str, Any], where: str) 
     """Settings of type ``cls``, a frozen dataclass; keys that are absent take their defaults.
 
     Args:
-        cls: The dataclass. Its fields may be dataclasses, bool, int, float, str, Literal, tuple, dict, or optional.
+        cls: The dataclass. Its fields may be dataclasses, bool, int, float, str, Literal, tuple, mapping, or optional.
         mapping: What the user wrote.
         where: File (or option) that it was written in, for messages.
 
@@ -158,7 +158,7 @@ def _value(hint: Any, value: Any, where: str, key: str) -> Any:
         return None if value is None else _value(inner[0], value, where, key)
     if origin is tuple:
         return _tuple(typing.get_args(hint), value, where, key)
-    if origin is dict:
+    if origin in (dict, Mapping):
         return _mapping(typing.get_args(hint)[1], value, where, key)
     return value if hint is Any else _scalar(hint, value, where, key)
 

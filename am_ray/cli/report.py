@@ -1,0 +1,47 @@
+"""What a command has to say at its end, for people and for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+
+@dataclass(frozen=True)
+class Report:
+    """A command's result.
+
+    Attributes:
+        text: For people; what stdout shows without ``--json``.
+        data: For programs; what stdout shows with it.
+        code: Exit status.
+    """
+
+    text: str
+    data: dict[str, Any] = field(default_factory=dict)
+    code: int = 0
+
+
+@contextlib.contextmanager
+def reserved_stdout() -> Iterator[IO[str]]:
+    """Keeps stdout for one document: whatever else is written there meanwhile, by C code too, goes to stderr."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(os.dup(kept), "w", encoding="utf-8") as stream:
+            yield stream
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def write_json(data: dict[str, Any], stream: IO[str]) -> None:
+    """One JSON document, keys in their order; NaN is refused because JSON has none."""
+    json.dump(data, stream, indent=2, allow_nan=False)
+    stream.write("\n")
