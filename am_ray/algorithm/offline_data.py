@@ -1,0 +1,88 @@
+"""The bridge from the dataset to RLlib: facts for building the network, and one source of batches per learner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ray.rllib.offline.offline_data import OfflineData
+
+from am_ray.data.ingest import open_ingest, resolved_mode
+from am_ray.data.reader import read_dataset
+from am_ray.data.scale import data_statistics
+from am_ray.settings import IngestSettings
+from am_ray.types import DataSpec, DataStatistics
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What building a network needs to know of a dataset.
+
+    Attributes:
+        spec: Shapes and bounds.
+        statistics: Scale, and a pool of actions.
+        digest: Of the data alone.
+        environment: The environment that made the data, ``{"id": ..., "kwargs": ...}``, if recorded.
+    """
+
+    spec: DataSpec
+    statistics: DataStatistics
+    digest: str
+    environment: dict[str, Any] | None
+
+
+@lru_cache(maxsize=8)
+def dataset_facts(path: str) -> DatasetFacts:
+    """Opens and checks the dataset, once per process.
+
+    Raises:
+        DatasetError: It cannot be read or is damaged.
+    """
+    dataset = read_dataset(path)
+    return DatasetFacts(dataset.spec, data_statistics(dataset), dataset.digest, dataset.info.env)
+
+
+def ingest_mode(path: str, ingest: IngestSettings, num_shards: int) -> str:
+    """``resident`` or ``streaming``: the mode that these settings come to on this dataset."""
+    return resolved_mode(read_dataset(path), ingest, num_shards)
+
+
+class DatasetShards(OfflineData):
+    """What RLlib asks for data: one small picklable source per learner, opened once.
+
+    A learner keeps its source, so later calls hand out placeholders and nothing large travels twice.
+    """
+
+    def __init__(self, config: Any) -> None:
+        # Not calling super: it would read the path through ray.data.read_parquet.
+        self.config = config
+        self.path = config.input_
+        self.iter_batches_kwargs: dict[str, Any] = {}
+        self.locality_hints = self.learner_handles = self.module_spec = self.spaces = None
+        self._sources: list[Any] | None = None
+
+    @property
+    def mode(self) -> str:
+        """The ingest mode taken: ``resident`` or ``streaming``."""
+        return str(self.open()[0].mode)
+
+    def open(self) -> list[Any]:
+        """The sources, one per learner (one for a local learner)."""
+        if self._sources is None:
+            settings = self.config.algorithm_settings()
+            self._sources = open_ingest(
+                self.path[0],
+                dataset_facts(self.path[0]).spec,
+                settings.relabel,
+                self.config.ingest_settings(),
+                batch_size=settings.optimization.batch_size,
+                discount=settings.critic.discount,
+                seed=self.config.seed or 0,
+                num_shards=max(1, self.config.num_learners),
+            )
+        return self._sources
+
+    def sample(self, num_samples: int, return_iterator: bool = True, num_shards: int = 1) -> list[Any]:
+        """One source per learner."""
+        return self.open()

@@ -1,0 +1,224 @@
+"""Pre-training from a settings object to a run directory: metrics, checkpoints, exact resume, a clean stop on signals.
+
+    runs/<run_name>/
+        settings.yaml              resolved settings
+        metrics.jsonl              one line per iteration
+        checkpoint-000000500/      see am_ray.models.checkpoint
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from am_ray.run_directory import RunDirectory
+from am_ray.settings import PretrainSettings
+from am_ray.stopping import stop_on_signals
+from am_ray.types import SettingsError
+
+if TYPE_CHECKING:
+    from am_ray.algorithm.algorithm import ActionableModels
+
+logger = logging.getLogger(__name__)
+
+Resume = Literal["auto", "must", "never"]
+_OBJECT_STORE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class PretrainProgress:
+    """Where training stands after an iteration.
+
+    Attributes:
+        update: Updates done, over all resumes.
+        total: Updates to do.
+        updates_per_s: Of the last iteration.
+        ingest_mode: ``resident`` or ``streaming``.
+        metrics: ``group/name`` to value, means over the iteration.
+    """
+
+    update: int
+    total: int
+    updates_per_s: float
+    ingest_mode: str
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """What a call of `pretrain` left behind.
+
+    Attributes:
+        run_dir: Settings, metrics and checkpoints.
+        checkpoint: The newest checkpoint.
+        update: Updates done, over all resumes.
+        resumed_from: Update at which this call began.
+        ingest_mode: ``resident`` or ``streaming``; empty if there was nothing left to do.
+        metrics: Of the last iteration; empty if there was nothing left to do.
+        stopped_by: Number of the signal that stopped training early (exit code: 128 plus it), or None.
+    """
+
+    run_dir: Path
+    checkpoint: Path
+    update: int
+    resumed_from: int
+    ingest_mode: str
+    metrics: dict[str, float]
+    stopped_by: int | None = None
+
+
+def smoke_test(settings: PretrainSettings) -> PretrainSettings:
+    """The same settings for a handful of updates: does everything fit together?"""
+    short = replace(settings.training, updates=20, updates_per_iteration=10, checkpoint_every=10)
+    return replace(settings, training=short)
+
+
+def pretrain(
+    settings: PretrainSettings,
+    *,
+    run_name: str,
+    storage: str | Path = "runs",
+    resume: Resume = "auto",
+    on_progress: Callable[[PretrainProgress], None] | None = None,
+) -> PretrainResult:
+    """Trains until ``settings.training.updates``, or until SIGINT or SIGTERM, which save a checkpoint first.
+
+    Ray is started (locally, unless it runs already or RAY_ADDRESS is set) only if learners or streaming need it.
+
+    Args:
+        settings: What to train on, and how.
+        run_name: Directory below ``storage``.
+        storage: Local directory that holds runs.
+        resume: ``auto`` continues the run's newest valid checkpoint if there is one; ``must`` insists on one;
+            ``never`` refuses a run that has one.
+        on_progress: Called after every iteration.
+
+    Raises:
+        DatasetError: The dataset is damaged, or not the one that the run began with.
+        SettingsError: The settings are not those of the run that is to be resumed.
+        CheckpointError: ``resume`` is ``must`` and there is no valid checkpoint, or it does not fit.
+        NonFiniteTrainingError: Too many updates in a row had a NaN; names the last good checkpoint.
+    """
+    if not settings.dataset:
+        raise SettingsError("dataset: empty; expected the directory of a dataset. Set it, or pass --dataset.")
+    from am_ray.algorithm.offline_data import dataset_facts
+
+    run = RunDirectory(Path(storage) / run_name)
+    facts = dataset_facts(settings.dataset)
+    start = run.begin(settings, facts.digest, resume)
+    if start is not None and start.update >= settings.training.updates:
+        logger.info("%s: already at update %d of %d", run.path, start.update, settings.training.updates)
+        return PretrainResult(run.path, start.directory, start.update, start.update, "", {})
+    with _torch_threads_kept(), _algorithm(settings) as algorithm:
+        if start is not None:
+            algorithm.restore_from_path(start.directory)
+            logger.info("%s: resumed at update %d", run.path, start.update)
+        return _train(algorithm, settings, run, on_progress)
+
+
+def _train(
+    algorithm: ActionableModels,
+    settings: PretrainSettings,
+    run: RunDirectory,
+    on_progress: Callable[[PretrainProgress], None] | None,
+) -> PretrainResult:
+    total, every = settings.training.updates, settings.training.checkpoint_every
+    mode = algorithm.ingest_mode
+    logger.info("ingest: %s; updates %d to %d", mode, algorithm.num_updates, total)
+    begin = saved_at = algorithm.num_updates
+    directory, metrics, began = None, {}, time.perf_counter()
+    with stop_on_signals(algorithm.request_stop) as stop:
+        while algorithm.num_updates < total and stop.signal is None:
+            metrics = _numbers(_train_once(algorithm, run))
+            update = algorithm.num_updates
+            run.append_metrics({"update": update, "seconds": time.perf_counter() - began} | metrics)
+            if update // every > saved_at // every or update >= total or stop.signal is not None:
+                directory = run.save(algorithm.checkpoint(), keep=settings.training.keep_checkpoints)
+                saved_at = update
+            if on_progress is not None:
+                on_progress(PretrainProgress(update, total, metrics["train/updates_per_s"], mode, metrics))
+        if directory is None or saved_at != algorithm.num_updates:
+            directory = run.save(algorithm.checkpoint(), keep=settings.training.keep_checkpoints)
+    return PretrainResult(run.path, directory, algorithm.num_updates, begin, mode, metrics, stop.signal)
+
+
+def _train_once(algorithm: ActionableModels, run: RunDirectory) -> dict[str, Any]:
+    from am_ray.algorithm.learner import NonFiniteTrainingError
+
+    try:
+        result: dict[str, Any] = algorithm.train()
+    except Exception as error:
+        # From a remote learner the error arrives wrapped in Ray's, which also derives from its cause.
+        if isinstance(error, NonFiniteTrainingError):
+            raise NonFiniteTrainingError(f"{error.args[0]} {run.last_good()}") from error
+        raise
+    return result
+
+
+@contextmanager
+def _algorithm(settings: PretrainSettings) -> Iterator[ActionableModels]:
+    """The built algorithm, and Ray around it where something needs it; both are gone afterwards."""
+    import ray
+
+    from am_ray.algorithm.config import ActionableModelsConfig
+
+    config = ActionableModelsConfig.from_settings(settings)
+    started = False
+    if not ray.is_initialized() and config.needs_ray():
+        _start_ray(settings)
+        started = True
+    algorithm = config.build_algo()
+    try:
+        yield algorithm
+    finally:
+        algorithm.stop()
+        if started:
+            ray.shutdown()
+
+
+def _start_ray(settings: PretrainSettings) -> None:
+    import ray
+
+    options: dict[str, Any] = {"configure_logging": False, "log_to_driver": False}
+    if "RAY_ADDRESS" not in os.environ:
+        options |= {"address": "local", "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        # The driver waits while learners work, so it needs no CPU of its own on a small machine; readers take quarters.
+        learners = settings.resources.num_learners * settings.resources.num_cpus_per_learner
+        options["num_cpus"] = max(os.cpu_count() or 1, int(learners) + 2)
+    ray.init(**options)
+
+
+@contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    """A local learner sets the number of torch threads of this process; a caller gets its own back."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _numbers(result: dict[str, Any]) -> dict[str, float]:
+    """The ``group/name`` metrics of an RLlib result."""
+    groups = ("train", "critic", "cloning", "proposal", "data")
+    return {
+        f"{group}/{name}": float(value)
+        for group in groups
+        for name, value in sorted(result.get(group, {}).items())
+        if not isinstance(value, dict)
+    }
+
+
+def describe_progress(progress: PretrainProgress) -> str:
+    """One line for logs."""
+    values = json.dumps({name: round(value, 4) for name, value in progress.metrics.items()})
+    return f"update {progress.update}/{progress.total} {progress.updates_per_s:.1f}/s {progress.ingest_mode} {values}"
