@@ -12,9 +12,10 @@ import json
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -114,10 +115,21 @@ def episode_seed(seed: int, index: int) -> int:
     return (first + index) % NUM_DATA_SEEDS
 
 
-def play_in_order(recipe: TrayRecipe, seeds: list[int], workers: int) -> Iterator[Trajectory]:
+class Player(Protocol):
+    """What plays an episode: the same one for the same seed, in any process."""
+
+    def collect(self, seed: int) -> Trajectory: ...
+
+
+def play_in_order(make_player: Callable[[], Player], seeds: list[int], workers: int) -> Iterator[Trajectory]:
     """Trajectories of ``seeds``, in their order, played by Ray actors in whatever order they get done.
 
     Needs Ray to be running. At most ``CALLS_PER_WORKER`` calls per worker are begun and not yet consumed.
+
+    Args:
+        make_player: Called once in each worker; pickled.
+        seeds: One per episode.
+        workers: Processes; no more than there are calls to make.
 
     Raises:
         AmRayError: As the worker raised it.
@@ -125,32 +137,30 @@ def play_in_order(recipe: TrayRecipe, seeds: list[int], workers: int) -> Iterato
     import ray
 
     calls = deque(seeds[i : i + EPISODES_PER_CALL] for i in range(0, len(seeds), EPISODES_PER_CALL))
-    actor_class = ray.remote(num_cpus=1, max_restarts=WORKER_RESTARTS, max_task_retries=WORKER_RESTARTS)(_Player)
-    idle = [actor_class.remote(recipe) for _ in range(min(workers, len(calls)))]
+    worker_class = ray.remote(num_cpus=1, max_restarts=WORKER_RESTARTS, max_task_retries=WORKER_RESTARTS)(_Worker)
+    idle: list[Any] = [worker_class.remote(make_player) for _ in range(min(workers, len(calls)))]
     busy: dict[Any, Any] = {}
     order: deque[Any] = deque()
     while calls or order:
         while idle and calls and len(order) < CALLS_PER_WORKER * workers:
-            player = idle.pop()
-            reference = player.play.remote(calls.popleft())
-            busy[reference] = player
+            worker = idle.pop()
+            reference = worker.play.remote(calls.popleft())
+            busy[reference] = worker
             order.append(reference)
-        ready, _ = ray.wait([order[0], *(r for r in busy if r != order[0])], num_returns=1)
+        ready, _ = ray.wait([order[0], *(other for other in busy if other != order[0])], num_returns=1)
         idle += [busy.pop(reference) for reference in ready if reference in busy]
         if order[0] not in busy:
             yield from _trajectories(order.popleft())
 
 
-class _Player:
-    """One process with one simulator."""
+class _Worker:
+    """One process with one player."""
 
-    def __init__(self, recipe: TrayRecipe) -> None:
-        from am_ray.envs.collector import make_collector
-
-        self._collector = make_collector(recipe)
+    def __init__(self, make_player: Callable[[], Player]) -> None:
+        self._player = make_player()
 
     def play(self, seeds: list[int]) -> list[Trajectory]:
-        return [self._collector.collect(seed) for seed in seeds]
+        return [self._player.collect(seed) for seed in seeds]
 
 
 def _trajectories(reference: Any) -> list[Trajectory]:
@@ -166,10 +176,12 @@ def _trajectories(reference: Any) -> list[Trajectory]:
 
 
 def _write(writer: DatasetWriter, recipe: TrayRecipe, seeds: list[int], workers: int) -> None:
+    from am_ray.envs.collector import make_collector
+
     if not seeds:
         return
     with ray_session(num_cpus=workers), progress_bar("collecting", len(seeds)) as advance:
-        for trajectory in play_in_order(recipe, seeds, workers):
+        for trajectory in play_in_order(partial(make_collector, recipe), seeds, workers):
             writer.append(trajectory)
             advance(1)
 

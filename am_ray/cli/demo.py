@@ -1,2 +1,26 @@
-def add_parser(commands):
-    pass
+"""``am-ray demo``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from am_ray.cli.report import Report
+
+
+def add_parser(commands: Any) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "demo",
+        help="collect, pre-train and evaluate at a small scale; what 'make demo' runs",
+        description="Data, training, evaluation and a figure in some minutes on two CPU cores.",
+    )
+    parser.add_argument("--out", default="runs/demo", metavar="DIR", help="default: runs/demo")
+    parser.add_argument("--images", action="store_true", help="observe 48 px images instead of the state")
+    parser.add_argument("--smoke", action="store_true", help="a minute's worth, to see that all parts work")
+    parser.set_defaults(run=run, json=False)
+
+
+def run(args: argparse.Namespace) -> Report:
+    from am_ray.demo import main
+
+    return Report(main(args))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,6 +40,7 @@ def reserved_stdout() -> Iterator[IO[str]]:
             yield stream
     finally:
         sys.stdout.flush()
+        ctypes.CDLL(None).fflush(None)  # what C has printed and not yet written would follow the document
         os.dup2(kept, 1)
         os.close(kept)
 
@@ -45,3 +49,13 @@ def write_json(data: dict[str, Any], stream: IO[str]) -> None:
     """One JSON document, keys in their order; NaN is refused because JSON has none."""
     json.dump(data, stream, indent=2, allow_nan=False)
     stream.write("\n")
+
+
+def table_text(table: Any) -> str:
+    """A rich table as plain text, as wide as it needs to be where stdout is no terminal."""
+    from rich.console import Console
+
+    stream = io.StringIO()
+    width = shutil.get_terminal_size((160, 24)).columns if sys.stderr.isatty() else 160
+    Console(file=stream, width=width).print(table)
+    return stream.getvalue().rstrip("\n")
