@@ -191,7 +191,7 @@ class IngestSettings(_Checked):
     # Reader tasks at once (each asks for a quarter of a CPU).
     num_workers: int = _bounded(2, 1, 1024)
     # Windows planned ahead in one Ray Data pipeline; the next pipeline starts when it ends.
-    windows_per_pipeline: int = _bounded(4_096, 1, None)
+    windows_per_pipeline: int = _bounded(512, 1, None)
 
 
 @dataclass(frozen=True)

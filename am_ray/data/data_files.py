@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -40,8 +43,7 @@ def grouped(rows: Sequence[int], row_group_rows: int) -> list[list[int]]:
 def write_data_file(storage: Storage, path: str, info: DatasetInfo, episodes: list[Row], row_group_rows: int) -> FileEntry:
     """Write whole episodes as one Parquet file, atomically, and describe it for the manifest."""
     groups = grouped([record.rows for record, _, _ in episodes], row_group_rows)
-    records = "[" + ",".join(record.to_json() for record, _, _ in episodes) + "]"
-    schema = info.arrow_schema.with_metadata({RECORDS_KEY: records.encode()})
+    schema = info.arrow_schema
     images = [name for name, feature in info.features.items() if feature.dtype == "image"]
     compression = {leaf: "NONE" if leaf.split(".bytes")[0] in images else "ZSTD" for leaf in _leaves(schema)}
     with storage.write_atomically(path) as stream:
@@ -59,7 +61,8 @@ def write_data_file(storage: Storage, path: str, info: DatasetInfo, episodes: li
         for group in groups:
             batches = [rows for _, _, rows in episodes[start : start + len(group)]]
             start += len(group)
-            writer.write_table(pa.Table.from_batches(batches, info.arrow_schema).cast(schema), row_group_size=sum(group))
+            writer.write_table(pa.Table.from_batches(batches, schema), row_group_size=sum(group))
+        writer.add_key_value_metadata({RECORDS_KEY: packed_records([record for record, _, _ in episodes])})
         writer.close()
     return describe_file(storage, path, groups)
 
@@ -96,12 +99,18 @@ def unreadable(storage: Storage, path: str, part: str, error: Exception) -> Data
     )
 
 
+def packed_records(records: Sequence[EpisodeRecord]) -> bytes:
+    """Episode records as text for a footer: compressed, because readers parse footers often."""
+    text = "[" + ",".join(record.to_json() for record in records) + "]"
+    return base64.b64encode(zlib.compress(text.encode()))
+
+
 def read_records(file: pq.ParquetFile) -> list[EpisodeRecord] | None:
     """The episode records that a data file carries; ``None`` if it carries none (written by other software)."""
-    import json
-
-    text = (file.schema_arrow.metadata or {}).get(RECORDS_KEY)
-    return None if text is None else [EpisodeRecord(**value) for value in json.loads(text)]
+    packed = (file.metadata.metadata or {}).get(RECORDS_KEY)
+    if packed is None:
+        return None
+    return [EpisodeRecord(**value) for value in json.loads(zlib.decompress(base64.b64decode(packed)))]
 
 
 def check_schema(storage: Storage, path: str, found: pa.Schema, info: DatasetInfo) -> None:

@@ -124,7 +124,7 @@ def _check_metadata(metadata: Mapping[str, Any], where: str) -> None:
 
 def record_of(trajectory: Trajectory) -> EpisodeRecord:
     """The record of a checked trajectory."""
-    assert trajectory.rewards is not None and trajectory.successes is not None  # noqa: PT018 - set by checked_trajectory
+    assert trajectory.rewards is not None and trajectory.successes is not None
     digest = hashlib.sha256()
     arrays = {f"observation/{name}": value for name, value in sorted(trajectory.observations.items())}
     arrays |= {"action": trajectory.actions, "reward": trajectory.rewards, "success": trajectory.successes}
@@ -178,7 +178,7 @@ def encode_rows(trajectory: Trajectory, info: DatasetInfo, episode: int, first_r
 
 
 def _padded(values: np.ndarray | None) -> np.ndarray:
-    assert values is not None  # noqa: S101 - set by checked_trajectory
+    assert values is not None
     return np.concatenate([values, np.zeros_like(values[:1])])
 
 

@@ -49,7 +49,7 @@ class Journal:
         fresh.rename(self._path)
 
     def append(self, record: EpisodeRecord, episode: int, rows: pa.RecordBatch) -> None:
-        assert self._stream is not None and self._file is not None  # noqa: PT018, S101 - restart comes first
+        assert self._stream is not None and self._file is not None
         self._stream.write_batch(rows, custom_metadata={"record": record.to_json(), "episode": str(episode)})
         self._file.flush()
 

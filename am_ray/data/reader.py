@@ -35,6 +35,8 @@ class TrajectoryDataset(Sequence[Trajectory]):
         digest: Of the data alone.
         dropped: Data files that ``skip_bad_files`` left out, with the reason.
         num_dropped_episodes: Episodes in those files.
+        row_groups: The row groups that can be read, in order.
+        num_bytes: Size of the data files.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class TrajectoryDataset(Sequence[Trajectory]):
         self.storage, self.info, self.digest, self.dropped = storage, info, manifest.digest, dropped
         self._episodes = episodes
         self.row_groups: list[RowGroup] = []
+        self.num_bytes = sum(entry.bytes for entry in manifest.data_files if entry.path not in dropped)
         first = 0
         for entry in manifest.data_files:
             for number, rows in enumerate(entry.row_groups or ()):

@@ -64,7 +64,7 @@ class DatasetWriter:
         env: Mapping[str, Any] | None = None,
         goal_features: GoalFeatures | None = None,
         generator: Mapping[str, Any] | None = None,
-        license: str = "unspecified",  # noqa: A002 - the word of dataset cards
+        license: str = "unspecified",
         robot_type: str | None = None,
         overwrite: bool = False,
         resuming: bool = False,
@@ -218,7 +218,7 @@ class DatasetWriter:
             self._journal.restart(self._pending)
 
     def _same_features(self, trajectory: Trajectory, where: str) -> DatasetInfo:
-        assert self._info is not None  # noqa: S101 - set by _begin
+        assert self._info is not None
         shapes = {name: value.shape[1:] for name, value in trajectory.observations.items()}
         found = features_for(shapes, trajectory.actions.shape[1])
         expected = self._info.features
@@ -278,7 +278,7 @@ def write_dataset(path: str | os.PathLike[str], trajectories: Iterable[Trajector
     with DatasetWriter(path, **settings) as writer:
         for trajectory in trajectories:
             writer.append(trajectory)
-    assert writer.digest is not None  # noqa: S101 - set when the block is left
+    assert writer.digest is not None
     return writer.digest
 
 

@@ -1,0 +1,135 @@
+"""From a dataset to one endless source of batches for each learner: resident or streaming, the same kernel in both."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterator
+from typing import Protocol
+
+from am_ray.data.reader import TrajectoryDataset, read_dataset
+from am_ray.data.resident import ResidentShard
+from am_ray.data.shard import Columns, Shard
+from am_ray.data.streaming import StreamingShard
+from am_ray.data.validation import check_numbers
+from am_ray.settings import IngestSettings, RelabelSettings
+from am_ray.types import DatasetError, DataSpec
+
+logger = logging.getLogger(__name__)
+
+# Data files up to this size in all are hashed before training (seconds); larger ones are verified page by page as read.
+HASHED_BYTES = 4 << 30
+GIGABYTE = 1e9
+
+
+class ShardSource(Protocol):
+    """One learner's data: picklable; `batches` is called where the learner lives."""
+
+    @property
+    def mode(self) -> str:
+        """``resident`` or ``streaming``."""
+
+    def describe(self) -> str:
+        """One line for people."""
+
+    def batches(self, start_update: int = 0) -> Iterator[Columns]:
+        """Endless batches (`TransitionBatch.to_columns`), from that of update ``start_update``."""
+
+
+def open_ingest(
+    dataset_path: str | os.PathLike[str],
+    spec: DataSpec | None,
+    relabeling: RelabelSettings,
+    ingest: IngestSettings,
+    *,
+    batch_size: int,
+    seed: int,
+    num_shards: int = 1,
+    discount: float = 0.95,
+    skip_bad_files: bool = False,
+) -> list[ShardSource]:
+    """Check a dataset and divide it among learners.
+
+    Args:
+        dataset_path: Local folder or ``pyarrow.fs`` URI.
+        spec: What the networks were built for; ``None`` takes the dataset's.
+        relabeling: How goals are drawn.
+        ingest: Mode and sizes.
+        batch_size: Transitions of a batch of one learner.
+        seed: Root of all randomness; the batches depend on it, the number of shards and the settings alone.
+        num_shards: Number of learners.
+        discount: For geometric goal sampling.
+        skip_bad_files: Leave out damaged data files instead of refusing the dataset.
+
+    Returns:
+        One source for each learner.
+
+    Raises:
+        DatasetError: If the dataset is damaged, of another shape than ``spec``, or too small for so many learners.
+    """
+    dataset = _checked(dataset_path, skip_bad_files)
+    if spec is not None and _shapes(spec) != _shapes(dataset.spec):
+        raise DatasetError(
+            f"{dataset.storage.name}: got {dataset.spec.to_json()}; expected {spec.to_json()}, what the networks were built "
+            "for. Use a dataset of the same shape."
+        )
+    mode = resolved_mode(dataset, ingest, num_shards)
+    _check_enough(dataset, mode, num_shards)
+    first = Shard(
+        storage=dataset.storage,
+        info=dataset.info,
+        spec=spec or dataset.spec,
+        row_groups=tuple(dataset.row_groups),
+        relabeling=relabeling,
+        discount=discount,
+        batch_size=batch_size,
+        seed=seed,
+        index=0,
+        count=num_shards,
+    )
+    shards = [first.numbered(index) for index in range(num_shards)]
+    if mode == "resident":
+        return [ResidentShard(shard) for shard in shards]
+    check_numbers(dataset)
+    return [StreamingShard(shard, ingest) for shard in shards]
+
+
+def decoded_bytes(dataset: TrajectoryDataset) -> int:
+    """Memory of the dataset's observations and actions once decoded."""
+    spec = dataset.spec
+    row = 4 * spec.action_dim + 5  # reward and success
+    for shape in spec.observation_shapes.values():
+        row += math.prod(shape) * (1 if len(shape) > 1 else 4)
+    return dataset.num_rows * row
+
+
+def resolved_mode(dataset: TrajectoryDataset, ingest: IngestSettings, num_shards: int) -> str:
+    """``ingest.mode``, with ``auto`` decided: resident where a learner's decoded shard fits its memory budget."""
+    if ingest.mode != "auto":
+        return ingest.mode
+    fits = decoded_bytes(dataset) / num_shards <= ingest.memory_budget_gb * GIGABYTE
+    return "resident" if fits else "streaming"
+
+
+def _checked(path: str | os.PathLike[str], skip_bad_files: bool) -> TrajectoryDataset:
+    dataset = read_dataset(path, skip_bad_files=skip_bad_files)
+    if dataset.num_bytes <= HASHED_BYTES:
+        return read_dataset(path, skip_bad_files=skip_bad_files, hashes=True)
+    logger.info("%s: larger than %d bytes, verified page by page while it is read", dataset.storage.name, HASHED_BYTES)
+    return dataset
+
+
+def _shapes(spec: DataSpec) -> tuple[object, ...]:
+    return spec.observation_shapes, spec.goal_indices, spec.action_dim
+
+
+def _check_enough(dataset: TrajectoryDataset, mode: str, num_shards: int) -> None:
+    units, unit = (dataset.num_episodes, "episodes") if mode == "resident" else (len(dataset.row_groups), "row groups")
+    if units < num_shards:
+        raise DatasetError(
+            f"{dataset.storage.name}: {units} {unit} for {num_shards} learners ({mode} ingest); expected at least one for "
+            "each. Use fewer learners, resident ingest, or write the dataset with smaller row groups."
+        )
+
+

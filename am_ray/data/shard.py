@@ -1,0 +1,74 @@
+"""What both ingest modes share: the part of a dataset that one learner trains on, and how it draws transitions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from am_ray.core.relabel import RelabelledIndices, relabel
+from am_ray.data.blocks import RowGroup
+from am_ray.data.schema import DatasetInfo
+from am_ray.data.storage import Storage
+from am_ray.settings import RelabelSettings
+from am_ray.types import DataSpec, EpisodeBlock
+
+Columns = dict[str, Any]  # TransitionBatch.to_columns(): arrays, and mappings of arrays
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A learner's share of a dataset, and everything its batches depend on.
+
+    Attributes:
+        storage: The dataset's folder.
+        info: Its ``meta/info.json``.
+        spec: Shapes and bounds.
+        row_groups: All row groups of the dataset that may be read.
+        relabeling: How goals are drawn.
+        discount: For geometric goal sampling.
+        batch_size: Transitions of a batch.
+        seed: Root of all randomness.
+        index: This shard's number.
+        count: Number of shards.
+    """
+
+    storage: Storage
+    info: DatasetInfo
+    spec: DataSpec
+    row_groups: tuple[RowGroup, ...]
+    relabeling: RelabelSettings
+    discount: float
+    batch_size: int
+    seed: int
+    index: int
+    count: int
+
+    def numbered(self, index: int) -> Shard:
+        return replace(self, index=index)
+
+    def rng(self, *position: int) -> np.random.Generator:
+        """A generator that depends on the seed, the shard and a position in the data, and on nothing else."""
+        return np.random.default_rng([self.seed, self.count, self.index, *position])
+
+    def relabel(
+        self, block: EpisodeBlock, num_samples: int, reservoir_rows: int, rng: np.random.Generator
+    ) -> RelabelledIndices:
+        """Draw transitions and goals from a block; see `am_ray.core.relabel`."""
+        return relabel(
+            block.first_row,
+            block.num_transitions,
+            num_samples=num_samples,
+            num_goal_rows=block.num_rows + reservoir_rows,
+            chaining_ratio=self.relabeling.chaining_ratio,
+            goal_sampling=self.relabeling.goal_sampling,
+            discount=self.discount,
+            last_state_share=self.relabeling.last_state_share,
+            next_state_share=self.relabeling.next_state_share,
+            rng=rng,
+        )
+
+
+def take_indices(indices: RelabelledIndices, chosen: slice) -> RelabelledIndices:
+    return RelabelledIndices(**{name: value[chosen] for name, value in vars(indices).items()})

@@ -1,0 +1,105 @@
+"""Streaming ingest: Ray Data reads and relabels windows ahead of the learner, with bounded memory, for ever."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from am_ray.data.plan import WindowPlan, plan_windows
+from am_ray.data.shard import Columns, Shard
+from am_ray.data.window_task import ReadWindow, nested_columns
+from am_ray.settings import IngestSettings
+from am_ray.types import DatasetError
+
+logger = logging.getLogger(__name__)
+
+READER_CPUS = 0.25  # readers run outside a trial's placement group: they must fit beside it
+
+
+@dataclass(frozen=True)
+class StreamingShard:
+    """One learner's source of batches; small and picklable, starts its pipeline where `batches` is called."""
+
+    shard: Shard
+    ingest: IngestSettings
+
+    @property
+    def mode(self) -> str:
+        return "streaming"
+
+    def describe(self) -> str:
+        shard = self.shard
+        return (
+            f"streaming: shard {shard.index + 1} of {shard.count} of {shard.storage.name}, windows of "
+            f"{self.ingest.window_rows} rows, {self.ingest.num_workers} readers"
+        )
+
+    def batches(self, start_update: int = 0) -> Iterator[Columns]:
+        """Endless batches; that of update u depends on (seed, shard, u) alone, whatever the number of readers.
+
+        Raises:
+            DatasetError: If a page is damaged or holds something else than the tables promise.
+        """
+        plans = plan_windows(self.shard, self.ingest, start_update)
+        while True:
+            part = list(itertools.islice(plans, self.ingest.windows_per_pipeline))
+            yield from self._pipeline(part)
+
+    def _pipeline(self, plans: Sequence[WindowPlan]) -> Iterator[Columns]:
+        size = self.shard.batch_size
+        blocks = run_pipeline(self.shard, self.ingest, plans)
+        with closing(blocks):
+            for block in blocks:
+                for start in range(0, len(block["source"]), size):
+                    # A copy: the block lies read-only in the object store, and is let go of when its batches are used up.
+                    yield nested_columns({name: value[start : start + size].copy() for name, value in block.items()})
+
+
+def run_pipeline(
+    shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPlan]
+) -> Iterator[dict[str, np.ndarray]]:
+    """The blocks of these windows, in order, read by Ray Data tasks."""
+    import pyarrow as pa
+    import ray
+
+    task = ReadWindow(shard, tuple(plans), ingest.reservoir_rows, ingest.batches_per_block)
+    windows = ray.data.from_blocks([pa.table({"window": [i]}) for i in range(len(plans))])
+    dataset = windows.map_batches(
+        task, batch_size=None, num_cpus=_reader_cpus(), compute=ray.data.TaskPoolStrategy(size=ingest.num_workers)
+    )
+    dataset.context.execution_options.preserve_order = True
+    dataset.context.enable_progress_bars = False
+    # Ray Data sets up its own logging when a dataset is made; it would print four lines for each pipeline.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    iterator: Any = dataset.iter_batches(
+        batch_size=shard.batch_size * ingest.batches_per_block, batch_format="numpy", prefetch_batches=2
+    )
+    try:
+        yield from iterator
+    except Exception as error:
+        raise _cause(error) from error
+
+
+def _reader_cpus() -> float:
+    """A quarter of a CPU for each reader, or none where learners hold them all and readers would wait for ever."""
+    import ray
+
+    return READER_CPUS if ray.available_resources().get("CPU", 0.0) >= READER_CPUS else 0.0
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The `DatasetError` behind what Ray wraps around it, or the error itself."""
+    found: BaseException | None = error
+    while found is not None:
+        inner = getattr(found, "cause", None)
+        for candidate in (found, inner):
+            if isinstance(candidate, DatasetError):
+                return DatasetError(str(candidate.args[0]) if candidate.args else str(candidate))
+        found = found.__cause__
+    return error
