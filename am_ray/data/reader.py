@@ -35,6 +35,7 @@ class TrajectoryDataset(Sequence[Trajectory]):
         digest: Of the data alone.
         dropped: Data files that ``skip_bad_files`` left out, with the reason.
         num_dropped_episodes: Episodes in those files.
+        episodes: The table of episodes, by column (LeRobot's, ``success``, ``return``, ``terminated`` and metadata).
         row_groups: The row groups that can be read, in order.
         num_bytes: Size of the data files.
     """
@@ -43,7 +44,7 @@ class TrajectoryDataset(Sequence[Trajectory]):
         self, storage: Storage, info: DatasetInfo, manifest: Manifest, episodes: dict[str, list[Any]], dropped: dict[str, str]
     ) -> None:
         self.storage, self.info, self.digest, self.dropped = storage, info, manifest.digest, dropped
-        self._episodes = episodes
+        self.episodes = episodes
         self.row_groups: list[RowGroup] = []
         self.num_bytes = sum(entry.bytes for entry in manifest.data_files if entry.path not in dropped)
         first = 0
@@ -112,7 +113,7 @@ class TrajectoryDataset(Sequence[Trajectory]):
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         if self._last is None or self._last[0] != number:
             self._last = (number, self.read_window((self.row_groups[number],), threads=True))
-        return self._trajectory(self._last[1], index - int(self._starts[number]))
+        return self.trajectory(self._last[1], index - int(self._starts[number]))
 
     def __iter__(self) -> Iterator[Trajectory]:
         return (self[index] for index in range(len(self)))
@@ -120,22 +121,23 @@ class TrajectoryDataset(Sequence[Trajectory]):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_last": None}
 
-    def _trajectory(self, block: EpisodeBlock, position: int) -> Trajectory:
+    def trajectory(self, block: EpisodeBlock, position: int) -> Trajectory:
+        """The trajectory at a position of a block that was read from this dataset."""
         first, steps = int(block.first_row[position]), int(block.num_transitions[position])
         episode = int(block.episode_index[position])
         lerobot = ("data/", "meta/", "dataset_", "stats/")
         metadata = {
             key: values[episode]
-            for key, values in self._episodes.items()
+            for key, values in self.episodes.items()
             if key not in OUR_EPISODE_COLUMNS and not key.startswith(lerobot) and values[episode] is not None
         }
-        tasks = self._episodes["tasks"][episode]
+        tasks = self.episodes["tasks"][episode]
         return Trajectory(
             observations={name: value[first : first + steps + 1].copy() for name, value in block.observations.items()},
             actions=block.actions[first : first + steps].copy(),
             rewards=block.rewards[first : first + steps].copy(),
             successes=block.successes[first : first + steps].copy(),
-            terminated=bool(self._episodes.get("terminated", [False] * (episode + 1))[episode]),
+            terminated=bool(self.episodes.get("terminated", [False] * (episode + 1))[episode]),
             task=tasks[0] if tasks else "",
             metadata=metadata,
         )

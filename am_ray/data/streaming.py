@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +63,7 @@ class StreamingShard:
 
 def run_pipeline(
     shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPlan]
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Generator[dict[str, np.ndarray]]:
     """The blocks of these windows, in order, read by Ray Data tasks."""
     import pyarrow as pa
     import ray

@@ -60,7 +60,7 @@ class ReadWindow:
 
 def flat_columns(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """``{"goal": {"state": x}}`` -> ``{"goal/state": x}``: Ray Data's blocks are flat."""
-    flat = {}
+    flat: dict[str, np.ndarray] = {}
     for name, value in columns.items():
         if isinstance(value, Mapping):
             flat |= {f"{name}{SEPARATOR}{key}": array for key, array in value.items()}

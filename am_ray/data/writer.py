@@ -94,6 +94,7 @@ class DatasetWriter:
         self._num_rows = 0
         self._low: np.ndarray | None = None
         self._high: np.ndarray | None = None
+        self.discarded: list[str] = []  # files without whole episodes that resuming deleted
         self.digest: str | None = None
         if resuming:
             self._restore(recover(self.storage, generator))
@@ -203,7 +204,7 @@ class DatasetWriter:
             _make_room(self.storage, overwrite=True)
             return
         self._info, self._files, self._records = found.info, list(found.files), list(found.records)
-        self._low, self._high = found.low, found.high
+        self._low, self._high, self.discarded = found.low, found.high, found.discarded
         self._num_rows = sum(record.rows for record in self._records)
         for record in self._records:
             self._tasks.setdefault(record.task, len(self._tasks))
