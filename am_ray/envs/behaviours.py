@@ -118,7 +118,7 @@ def _push(tray: Tray, rng: np.random.Generator, job: Job) -> Iterator[Action]:
 
 def _wander(tray: Tray, rng: np.random.Generator, job: Job) -> Iterator[Action]:
     while True:
-        position, yaw = _draw_pose(rng, low_m=0.02)
+        position, yaw = _draw_pose(rng, low_m=0.04)
         close = bool(rng.random() < 0.5)
         yield from go(tray, position, yaw, close=close, near_m=0.02, limit=int(rng.integers(2, 7)))
         yield from wait(int(rng.integers(1, 3)), close=close)

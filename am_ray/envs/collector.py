@@ -14,7 +14,7 @@ from am_ray.envs.robot import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from am_ray.envs.scripted import ScriptedPolicy, draw_error, go, pick
 from am_ray.envs.tasks import is_contained, is_lifted
 from am_ray.envs.tray import Tray, TrayState
-from am_ray.types import Trajectory
+from am_ray.types import EnvironmentContractError, Trajectory
 
 DATA_STREAM = 1_000_033  # evaluation uses another one (am_ray.envs.goals): no start is ever in both
 MAX_HELD_STARTS = 20
@@ -84,7 +84,10 @@ class Collector:
             target = str(rng.choice(kinds))
             if not behaviour.starts_held or self._take(target, rng):
                 return target
-        raise RuntimeError(f"no grasp succeeded in {MAX_HELD_STARTS} starts of behaviour {behaviour.name}")
+        raise EnvironmentContractError(
+            f"behaviour {behaviour.name}: no grasp succeeded in {MAX_HELD_STARTS} starts; expected one object in the hand. "
+            "Give fewer objects per episode, or leave this behaviour out of the mixture."
+        )
 
     def _take(self, target: str, rng: np.random.Generator) -> bool:
         """Grasps before the recording begins, to a height and place like those at which grasp episodes end."""

@@ -66,11 +66,11 @@ class TrayEnv(gym.Env[dict[str, Any], npt.NDArray[np.float32]]):
         self.max_episode_steps = max_episode_steps
         self.render_mode = render_mode
         self._num_objects, self._colors = num_objects, colors
-        features = {
+        features: dict[str, spaces.Space[Any]] = {
             STATE: spaces.Box(-STATE_BOUND, STATE_BOUND, (len(self.tray.state_names()),), np.float32),
             FRONT: spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
         }
-        one: dict[str, spaces.Space[Any]] = {"state": features[STATE], "image": features[FRONT]}
+        one = {"state": features[STATE], "image": features[FRONT]}
         x = one.get(observation) or spaces.Dict(features)
         self.observation_space = spaces.Dict({"observation": x, "achieved_goal": x, "desired_goal": x})
         self.action_space = spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
@@ -108,9 +108,7 @@ class TrayEnv(gym.Env[dict[str, Any], npt.NDArray[np.float32]]):
         self._goal = self._pack(goal)
         return self._observation(observed), self._info(self.tray.truth())
 
-    def step(
-        self, action: npt.NDArray[np.float32]
-    ) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+    def step(self, action: npt.NDArray[np.float32]) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """One action ``(5,)``: xyz in units of 5 cm, yaw of 0.6 rad, gripper (> 0 closes)."""
         self.tray.step(action)
         self._steps += 1
@@ -144,7 +142,7 @@ class TrayEnv(gym.Env[dict[str, Any], npt.NDArray[np.float32]]):
         return {"observation": now, "achieved_goal": now, "desired_goal": self._goal}
 
     def _info(self, truth: TrayState) -> dict[str, Any]:
-        assert self.episode is not None  # noqa: S101
+        assert self.episode is not None
         assignment = self.episode.assignment
         target = truth.objects[assignment.target]
         success = self._task.rule(truth, assignment)
@@ -174,7 +172,9 @@ class Oracle:
         """The next action ``(5,)``; starts over when the environment was reset."""
         if self._env.episode is not self._episode or self._episode is None:
             if self._env.episode is None:
-                raise SettingsError("oracle: got an environment before its first reset; expected one after it. Reset it.")
+                raise SettingsError(
+                    "oracle: got an environment before its first reset; expected one after it. Reset it."
+                )
             self._episode = self._env.episode
             self._policy = ScriptedPolicy(self._episode.skill)
         return self._policy.act(self._env.tray, self._env.np_random)

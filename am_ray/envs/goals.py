@@ -24,6 +24,7 @@ MAX_STARTS = 20
 TARGETS_PER_START = 2
 MAX_SCRIPT_ACTIONS = 34
 HOLD_ACTIONS = 3  # the goal shows a robot at rest
+FREE_GAPS_M = (0.025, 0.015, 0.005)  # to other objects, tried in this order
 DRAWN_MOVE_M = 0.08  # more than the 6 cm that the rule wants
 
 
@@ -92,7 +93,7 @@ def task_skill(task: Task, target: str, start: TrayState, rng: np.random.Generat
 
 
 def draw_free_place(start: TrayState, target: str, rng: np.random.Generator) -> FloatArray | None:
-    """A free place ``(2,)`` in the tray at least 8 cm from the target's own; ``None`` if 200 draws found none."""
+    """A free place ``(2,)`` in the tray at least 8 cm from the target's own; ``None`` if no draw found one."""
     others = [
         footprint(find_kind(name), (float(obj.position[0]), float(obj.position[1])), _long_axis_yaw(obj.rotation))
         for name, obj in start.objects.items()
@@ -103,10 +104,11 @@ def draw_free_place(start: TrayState, target: str, rng: np.random.Generator) -> 
         keep_out = (start.container_xy, container_half_m(start.container))
     obj = start.objects[target]
     yaw = _long_axis_yaw(obj.rotation)
-    for _ in range(200):
+    for gap in np.repeat(FREE_GAPS_M, 120):
         xy = rng.uniform(-TRAY_HALF_M, TRAY_HALF_M, size=2)
-        far = float(np.linalg.norm(xy - obj.position[:2])) >= DRAWN_MOVE_M
-        if far and is_free(find_kind(target), (float(xy[0]), float(xy[1])), yaw, others, keep_out, 0.02):
+        if float(np.linalg.norm(xy - obj.position[:2])) < DRAWN_MOVE_M:
+            continue
+        if is_free(find_kind(target), (float(xy[0]), float(xy[1])), yaw, others, keep_out, float(gap)):
             return xy
     return None
 
@@ -123,9 +125,7 @@ def _place_skill(target: str, xy: FloatArray, *, in_container: bool) -> Skill:
     return skill
 
 
-def _try_candidate(
-    tray: Tray, task: Task, layout: Layout, target: str, rng: np.random.Generator
-) -> Episode | None:
+def _try_candidate(tray: Tray, task: Task, layout: Layout, target: str, rng: np.random.Generator) -> Episode | None:
     tray.reset(layout)
     start = tray.truth()
     skill = task_skill(task, target, start, rng)

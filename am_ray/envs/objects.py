@@ -163,12 +163,12 @@ def find_kind(name: str) -> ObjectKind:
 
 def tray_urdf() -> Path:
     """The tray, its floor's top at z = 0, and the table around it."""
-    floor, rim, table = (0.80, 0.82, 0.85), (0.42, 0.46, 0.52), (0.62, 0.50, 0.38)
+    floor, rim, table = (0.90, 0.91, 0.92), (0.36, 0.40, 0.46), (0.78, 0.68, 0.55)
     half, wall, thick = TRAY_HALF_M, TRAY_WALL_M, 0.01
     outer = 2 * (half + thick)
     parts = [
         Part(color=floor, size=(outer, outer, thick), xyz=(0.0, 0.0, -thick / 2)),
-        Part(color=table, size=(1.6, 1.6, 0.04), xyz=(0.0, 0.0, -thick - 0.0201)),
+        Part(color=table, size=(1.5, 1.5, 0.04), xyz=(0.0, 0.0, -thick - 0.0201)),
     ]
     for side in (-1, 1):
         middle = side * (half + thick / 2)
@@ -178,12 +178,15 @@ def tray_urdf() -> Path:
 
 
 def container_urdf(container: str) -> Path:
-    """A bin (square, walls of 4.5 cm) or a plate (round, shallow), its underside at z = 0."""
+    """A bin (square, walls of 4.5 cm) or a plate (round, flat), its underside at z = 0."""
     if container == "plate":
-        profile = [(0.045, 0.0), (PLATE_RADIUS_M, 0.010), (PLATE_RADIUS_M, 0.013), (0.045, 0.004)]
-        visual = Part(color=(0.55, 0.75, 0.90), mesh=lathe_mesh("plate", profile, 20), collision=False)
-        floor = Part(mesh=lathe_mesh("disc", [(0.068, 0.0), (0.068, 0.004)], 16), visual=False)
-        return body_urdf("plate", 1.0, (0.14, 0.14, 0.01), [visual, floor])
+        dish = lathe_mesh("dish", [(0.064, 0.0), (PLATE_RADIUS_M, 0.006)], 24)
+        inlay = lathe_mesh("inlay", [(0.055, 0.0), (0.055, 0.0006)], 24)
+        parts = [
+            Part(color=(0.35, 0.55, 0.80), mesh=dish),
+            Part(color=(0.72, 0.84, 0.95), mesh=inlay, xyz=(0.0, 0.0, 0.006), collision=False),
+        ]
+        return body_urdf("plate", 1.0, (0.14, 0.14, 0.01), parts)
     color, thick, half = (0.20, 0.55, 0.62), BIN_THICKNESS_M, BIN_HALF_M
     outer = 2 * (half + thick)
     parts = [Part(color=color, size=(outer, outer, thick), xyz=(0.0, 0.0, thick / 2))]

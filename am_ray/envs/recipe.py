@@ -55,11 +55,11 @@ class TrayRecipe:
     observation: str = "state"
     image_size: int = 64
     num_objects: tuple[int, int] = (3, 5)
-    num_actions: tuple[int, int] = (24, 30)
+    num_actions: tuple[int, int] = (26, 32)
     mixture: Mapping[str, float] = field(default_factory=lambda: dict(PLAY_MIXTURE))
     target_error_m: tuple[float, float] = (0.0, 0.01)
     action_std: tuple[float, float] = (0.02, 0.15)
-    prelude: tuple[int, int] = (0, 4)
+    prelude: tuple[int, int] = (0, 3)
     colors: Mapping[str, tuple[Color, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -67,7 +67,9 @@ class TrayRecipe:
             find_kind(name)
         _require(self.arm in ARMS, "arm", self.arm, f"one of {', '.join(ARMS)}")
         _require(self.container in (None, *CONTAINERS), "container", self.container, "bin, plate or null")
-        _require(self.observation in ("state", "image", "both"), "observation", self.observation, "state, image or both")
+        _require(
+            self.observation in ("state", "image", "both"), "observation", self.observation, "state, image or both"
+        )
         _require(self.image_size >= 8, "image_size", self.image_size, "8 pixels or more")
         _require_range("num_objects", self.num_objects, 1, len(self.kinds))
         _require_range("num_actions", self.num_actions, 1, 1000)
@@ -92,7 +94,7 @@ class TrayRecipe:
                 hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(known))}."
                 raise SettingsError(f"{where}: unknown setting {key!r}. {hint}")
         tuples = {"kinds", "num_objects", "num_actions", "target_error_m", "action_std", "prelude"}
-        plain = {key: tuple(value) if key in tuples else value for key, value in values.items()}
+        plain: dict[str, Any] = {key: tuple(value) if key in tuples else value for key, value in values.items()}
         if "colors" in plain:
             plain["colors"] = {k: tuple((r, g, b) for r, g, b in v) for k, v in plain["colors"].items()}
         return cls(**plain)

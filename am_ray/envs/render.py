@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from am_ray.envs.sim import Camera, Light, Simulation
 
-PORTRAIT_CAMERA = Camera(eye=(0.62, 0.30, 0.52), target=(-0.03, 0.0, 0.05), fov_deg=38.0)
-PORTRAIT_LIGHT = Light(direction=(0.7, 0.5, 1.5), ambient=0.55, diffuse=0.45, specular=0.1, shadow=True)
+PORTRAIT_CAMERA = Camera(eye=(0.78, 0.48, 0.66), target=(-0.05, -0.01, 0.085), fov_deg=33.0)
+PORTRAIT_LIGHT = Light(direction=(0.7, 0.5, 1.5), ambient=0.6, diffuse=0.46, specular=0.0, shadow=True)
 
 
 def portrait(sim: Simulation, size: int = 480, supersample: int = 2) -> npt.NDArray[np.uint8]:

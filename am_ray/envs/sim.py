@@ -49,8 +49,8 @@ class Light:
     """Light of the software renderer; shadows cost 1.6 to 1.9 times the time of a frame."""
 
     direction: tuple[float, float, float] = (0.6, -0.5, 1.4)
-    ambient: float = 0.55
-    diffuse: float = 0.5
+    ambient: float = 0.52
+    diffuse: float = 0.45
     specular: float = 0.05
     shadow: bool = False
 
@@ -111,7 +111,14 @@ class Simulation:
         return body
 
     def set_friction(
-        self, body: int, link: int, lateral: float, *, spinning: float = 0.01, rolling: float = 0.0, damping: float = 0.04
+        self,
+        body: int,
+        link: int,
+        lateral: float,
+        *,
+        spinning: float = 0.01,
+        rolling: float = 0.0,
+        damping: float = 0.04,
     ) -> None:
         pybullet.changeDynamics(
             body,
@@ -169,7 +176,15 @@ class Simulation:
     def gear(self, body: int, first: int, second: int, *, ratio: float, force: float) -> None:
         """Couples two joints of a body, so that they move alike (``ratio`` -1)."""
         constraint = pybullet.createConstraint(
-            body, first, body, second, pybullet.JOINT_GEAR, [1, 0, 0], [0, 0, 0], [0, 0, 0], physicsClientId=self._client
+            body,
+            first,
+            body,
+            second,
+            pybullet.JOINT_GEAR,
+            [1, 0, 0],
+            [0, 0, 0],
+            [0, 0, 0],
+            physicsClientId=self._client,
         )
         pybullet.changeConstraint(constraint, gearRatio=ratio, erp=0.1, maxForce=force, physicsClientId=self._client)
 

@@ -97,9 +97,12 @@ def rearranged(state: TrayState, assignment: Assignment) -> bool:
 
 
 def placed(state: TrayState, assignment: Assignment) -> bool:
+    return is_contained(state, assignment.target) and _others_stayed(state, assignment)
+
+
+def _others_stayed(state: TrayState, assignment: Assignment) -> bool:
     others = (kind for kind in state.objects if kind != assignment.target)
-    undisturbed = all(distance_xy_m(state, assignment.start, kind) <= MAX_OTHERS_MOVE_M for kind in others)
-    return undisturbed and is_contained(state, assignment.target)
+    return all(distance_xy_m(state, assignment.start, kind) <= MAX_OTHERS_MOVE_M for kind in others)
 
 
 TASKS: dict[str, Task] = {
@@ -116,10 +119,15 @@ TASKS: dict[str, Task] = {
 
 
 def is_fair_goal(task: Task, assignment: Assignment) -> bool:
-    """Whether a goal may be shown: the rule holds on it, not at the start, and the target moved where it must."""
+    """Whether a goal may be shown: the rule holds on it and not at the start.
+
+    Where the target has to move, it did so by 6 cm or more, and it alone: no accident of the script is asked for.
+    """
     if assignment.goal is None:
         return False
     if not task.rule(assignment.goal, assignment) or task.rule(assignment.start, assignment):
         return False
+    if not task.target_moves:
+        return True
     moved = distance_xy_m(assignment.goal, assignment.start, assignment.target)
-    return not task.target_moves or moved >= MIN_TARGET_MOVE_M
+    return moved >= MIN_TARGET_MOVE_M and _others_stayed(assignment.goal, assignment)

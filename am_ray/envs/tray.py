@@ -23,7 +23,7 @@ ACTION_DIM = 5
 ACTION_SCALE_M = 0.05
 ACTION_SCALE_RAD = 0.6
 SETTLE_STEPS = 40
-OBSERVATION_CAMERA = Camera(eye=(0.40, 0.0, 0.52), target=(0.015, 0.0, 0.03), fov_deg=42.0)
+OBSERVATION_CAMERA = Camera(eye=(0.40, 0.0, 0.52), target=(0.0, 0.0, 0.045), fov_deg=42.0)
 STATE_BOUND = 2.0  # metres; no object on the table is further away
 _OUTSIDE_M = 0.2
 
