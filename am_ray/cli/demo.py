@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from am_ray.cli.report import Report
+from am_ray.cli.report import Report, table_text
 
 
 def add_parser(commands: Any) -> None:
@@ -21,6 +22,8 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    from am_ray.demo import main
+    from am_ray.demo import IMAGE_DEMO, STATE_DEMO, run_demo, smoke
 
-    return Report(main(args))
+    scale = IMAGE_DEMO if args.images else STATE_DEMO
+    result = run_demo(Path(args.out), smoke(scale) if args.smoke else scale)
+    return Report(f"{table_text(result.table)}\n\n{result.footer}", result.summary)

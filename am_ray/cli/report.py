@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import io
 import json
+import math
 import os
 import shutil
 import sys
@@ -46,8 +47,8 @@ def reserved_stdout() -> Iterator[IO[str]]:
 
 
 def write_json(data: dict[str, Any], stream: IO[str]) -> None:
-    """One JSON document, keys in their order; NaN is refused because JSON has none."""
-    json.dump(data, stream, indent=2, allow_nan=False)
+    """One JSON document, keys in their order. JSON has no NaN and no infinity: they become null."""
+    json.dump(_finite(data), stream, indent=2, allow_nan=False)
     stream.write("\n")
 
 
@@ -59,3 +60,11 @@ def table_text(table: Any) -> str:
     width = shutil.get_terminal_size((160, 24)).columns if sys.stderr.isatty() else 160
     Console(file=stream, width=width).print(table)
     return stream.getvalue().rstrip("\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,51 @@
+"""Which package may import which part of Ray: import-linter sees whole packages only, not ``ray.rllib``."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import am_ray
+
+ROOT = Path(am_ray.__file__).parent
+# Part of a third-party package -> the folders or files of ours that may import it.
+GATES = {
+    "ray.rllib": ("algorithm",),
+    "ray.data": ("data",),
+    "pyarrow": ("data",),
+    "pybullet": ("envs/sim.py",),
+}
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it; ``from a import b`` and an expression ``a.b`` give ``a.b``."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield f"{node.value.id}.{node.attr}"
+
+
+def test_third_party_gates() -> None:
+    users: dict[str, set[str]] = {gate: set() for gate in GATES}
+    for path in ROOT.rglob("*.py"):
+        for name in imported_names(path):
+            for gate in GATES:
+                if name == gate or name.startswith(gate + "."):
+                    users[gate].add(path.relative_to(ROOT).as_posix())
+    for gate, allowed in GATES.items():
+        assert users[gate], f"nothing imports {gate}: is this test still looking at the right place?"
+        assert {user for user in users[gate] if not user.startswith(allowed)} == set()
+
+
+def test_nothing_reads_pickles() -> None:
+    """Datasets and checkpoints are data, never code."""
+    for path in ROOT.rglob("*.py"):
+        names = set(imported_names(path))
+        assert not {name.split(".")[0] for name in names} & {"pickle", "cloudpickle", "joblib", "dill"}, path
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "np.load", "yaml.unsafe_load"):
+                assert "weights_only=True" in ast.unparse(node) or "allow_pickle=False" in ast.unparse(node), path
