@@ -1,9 +1,9 @@
 """Pre-training from a settings object to a run directory: metrics, checkpoints, exact resume, a clean stop on signals.
 
-    runs/<run_name>/
-        settings.yaml              resolved settings
-        metrics.jsonl              one line per iteration
-        checkpoint-000000500/      see am_ray.models.checkpoint
+runs/<run_name>/
+    settings.yaml              resolved settings
+    metrics.jsonl              one line per iteration
+    checkpoint-000000500/      see am_ray.models.checkpoint
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+from am_ray.ray_session import ray_session
 from am_ray.run_directory import RunDirectory
 from am_ray.settings import PretrainSettings
 from am_ray.stopping import stop_on_signals
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Resume = Literal["auto", "must", "never"]
-_OBJECT_STORE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -165,34 +165,20 @@ def _train_once(algorithm: ActionableModels, run: RunDirectory) -> dict[str, Any
 @contextmanager
 def _algorithm(settings: PretrainSettings) -> Iterator[ActionableModels]:
     """The built algorithm, and Ray around it where something needs it; both are gone afterwards."""
-    import ray
-
     from am_ray.algorithm.config import ActionableModelsConfig
 
     config = ActionableModelsConfig.from_settings(settings)
-    started = False
-    if not ray.is_initialized() and config.needs_ray():
-        _start_ray(settings)
-        started = True
-    algorithm = config.build_algo()
-    try:
-        yield algorithm
-    finally:
-        algorithm.stop()
-        if started:
-            ray.shutdown()
-
-
-def _start_ray(settings: PretrainSettings) -> None:
-    import ray
-
-    options: dict[str, Any] = {"configure_logging": False, "log_to_driver": False}
-    if "RAY_ADDRESS" not in os.environ:
-        options |= {"address": "local", "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-        # The driver waits while learners work, so it needs no CPU of its own on a small machine; readers take quarters.
-        learners = settings.resources.num_learners * settings.resources.num_cpus_per_learner
-        options["num_cpus"] = max(os.cpu_count() or 1, int(learners) + 2)
-    ray.init(**options)
+    # Learners hold their CPUs for good; the driver and the readers need some beside them, or readers wait for ever.
+    learner_cpus = settings.resources.num_learners * settings.resources.num_cpus_per_learner
+    session = (
+        ray_session(num_cpus=max(os.cpu_count() or 1, int(learner_cpus) + 2)) if config.needs_ray() else nullcontext()
+    )
+    with session:
+        algorithm = cast("ActionableModels", config.build_algo())
+        try:
+            yield algorithm
+        finally:
+            algorithm.stop()
 
 
 @contextmanager

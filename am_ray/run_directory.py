@@ -66,7 +66,9 @@ class RunDirectory:
 
         latest = latest_valid_checkpoint(self.path) if self.path.exists() else None
         if latest is None and resume == "must":
-            raise CheckpointError(f"{self.path}: no valid checkpoint to resume. Use --resume auto, or another --run-name.")
+            raise CheckpointError(
+                f"{self.path}: no valid checkpoint to resume. Use --resume auto, or another --run-name."
+            )
         if latest is not None and resume == "never":
             raise SettingsError(f"{self.path}: already holds {latest.name}. Use --resume auto, or another --run-name.")
         start = None

@@ -13,7 +13,7 @@ from ray.rllib.core.learner.training_data import TrainingData
 from am_ray.algorithm.config import ActionableModelsConfig
 from am_ray.algorithm.learner import ObjectiveLearner
 from am_ray.algorithm.offline_data import dataset_facts
-from am_ray.models.checkpoint import Checkpoint, TrainingState, find_checkpoint, read_checkpoint, write_checkpoint
+from am_ray.models.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, write_checkpoint
 from am_ray.settings import IngestSettings, PretrainSettings, ResourceSettings
 from am_ray.settings_reader import read_settings, to_mapping
 from am_ray.types import CheckpointError
@@ -29,6 +29,13 @@ class ActionableModels(Algorithm):
     `save_to_path` and `restore_from_path`, and with them Tune's fault tolerance and PBT, go through
     `am_ray.models.checkpoint` instead.
     """
+
+    # RLlib annotates these as optional, or as its base classes.
+    config: Any
+    learner_group: Any
+    metrics: Any
+    offline_data: Any
+    env_runner_group: Any
 
     _num_updates = 0
     _updates_per_s = 0.0
@@ -166,5 +173,5 @@ class _NoEnvRunners:
         return 0
 
 
-def _load_state(learner: ObjectiveLearner, state: TrainingState | ray.ObjectRef, where: str) -> None:
+def _load_state(learner: ObjectiveLearner, state: Any, where: str) -> None:
     learner.load_training_state(ray.get(state) if isinstance(state, ray.ObjectRef) else state, where)

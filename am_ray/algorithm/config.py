@@ -41,6 +41,12 @@ class ActionableModelsConfig(AlgorithmConfig):
     names of ``learning_rate``, ``discount`` and ``batch_size``.
     """
 
+    # RLlib annotates what it initialises with None as None.
+    offline_data_class: Any
+    seed: Any
+    num_cpus_per_learner: Any
+    input_: Any
+
     def __init__(self, algo_class: type | None = None) -> None:
         from am_ray.algorithm.algorithm import ActionableModels
 
@@ -179,7 +185,9 @@ def observation_space(spec: DataSpec) -> gym.spaces.Dict:
 
 
 def action_space(spec: DataSpec) -> gym.spaces.Box:
-    return gym.spaces.Box(np.float32(spec.action_low), np.float32(spec.action_high), dtype=np.float32)
+    return gym.spaces.Box(
+        np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32), dtype=np.float32
+    )
 
 
 def _box(shape: tuple[int, ...]) -> gym.spaces.Box:

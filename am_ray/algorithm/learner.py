@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from am_ray.algorithm.rl_module import GENERATOR, LOSS, METRICS, TRANSITIONS
 from am_ray.core.updates import step_if_finite
+from am_ray.data.pipeline_threads import join_pipeline_threads
 from am_ray.models.checkpoint import TrainingState, load_weights
 from am_ray.settings import OptimizationSettings
 from am_ray.types import AmRayError, CheckpointError, TransitionBatch
@@ -37,13 +38,17 @@ class ObjectiveLearner(TorchLearner):
     (seed, learner, update): the update counter is all there is to save.
     """
 
+    # RLlib annotates these as optional, or as its base classes.
+    config: Any
+    _module: Any
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._num_updates = 0
         self._skipped = 0
         self._skipped_in_a_row = 0
         self._source: Any = None
-        self._batches: Iterator[Mapping[str, Any]] | None = None
+        self._batches: Generator[Mapping[str, Any]] | None = None
 
     def build(self) -> None:
         # One thread per CPU that was asked for: sums do not depend on the machine, and workers are not starved.
@@ -75,9 +80,10 @@ class ObjectiveLearner(TorchLearner):
         self.before_gradient_based_update(timesteps=timesteps or {})
         self._weights_seq_no += 1
         if self._source is None:
-            self._source = training_data.data_iterators[0]
+            sources: Any = training_data.data_iterators
+            self._source = sources[0]
         if self._batches is None:
-            self._batches = iter(self._source.batches(self._num_updates))
+            self._batches = self._source.batches(self._num_updates)
         sampled = []
         for number in range(1, num_iters + 1):
             values = self._uncompiled_update(next(self._batches))
@@ -89,7 +95,7 @@ class ObjectiveLearner(TorchLearner):
         result: dict[str, Any] = self.metrics.reduce()
         return result
 
-    def _uncompiled_update(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
+    def _uncompiled_update(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         """One gradient step, or none if anything is not finite."""
         module = self._module[DEFAULT_MODULE_ID]
         seed = update_seed(self.config.seed or 0, self._learner_index, self._num_updates)
@@ -104,7 +110,8 @@ class ObjectiveLearner(TorchLearner):
             self._skipped_in_a_row = 0
         else:
             self._count_skipped()
-        return out[METRICS] | {"train/loss": out[LOSS].detach(), "train/gradient_norm": step.gradient_norm.detach()}
+        metrics: dict[str, Tensor] = out[METRICS]
+        return metrics | {"train/loss": out[LOSS].detach(), "train/gradient_norm": step.gradient_norm.detach()}
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: dict[str, Any]) -> Tensor:
         """RLlib demands it; the loss was computed in the forward pass."""
@@ -128,6 +135,10 @@ class ObjectiveLearner(TorchLearner):
         }
         for name, value in values.items():
             self.metrics.log_value(tuple(name.split("/", 1)), value, window=1)
+
+    def shutdown(self) -> None:
+        self._close_batches()
+        super().shutdown()
 
     def training_state(self) -> TrainingState:
         """A copy of everything that a resumed run needs."""
@@ -159,6 +170,13 @@ class ObjectiveLearner(TorchLearner):
 
     def _set_counters(self, counters: tuple[int, int, int]) -> None:
         self._num_updates, self._skipped, self._skipped_in_a_row = counters
+        self._close_batches()
+
+    def _close_batches(self) -> None:
+        """Ends the stream now: a Ray Data pipeline left to the garbage collector outlives Ray and starts it anew."""
+        if self._batches is not None:
+            self._batches.close()
+            join_pipeline_threads()
         self._batches = None
 
     def _load_optimizer(self, arrays: Mapping[str, np.ndarray], where: str) -> None:

@@ -54,6 +54,9 @@ class DatasetShards(OfflineData):
     A learner keeps its source, so later calls hand out placeholders and nothing large travels twice.
     """
 
+    config: Any
+    path: Any
+
     def __init__(self, config: Any) -> None:
         # Not calling super: it would read the path through ray.data.read_parquet.
         self.config = config
@@ -83,6 +86,8 @@ class DatasetShards(OfflineData):
             )
         return self._sources
 
-    def sample(self, num_samples: int, return_iterator: bool = True, num_shards: int = 1) -> list[Any]:
+    def sample(
+        self, num_samples: int, return_iterator: bool = True, num_shards: int = 1, module_state: Any = None
+    ) -> list[Any]:
         """One source per learner."""
         return self.open()

@@ -25,6 +25,9 @@ class ObjectiveModule(TorchRLModule):
     the seed alone.
     """
 
+    # RLlib annotates this as optional; RLModuleSpec always sets it here.
+    model_config: Any
+
     def setup(self) -> None:
         config = self.model_config
         with torch.random.fork_rng(devices=[]):

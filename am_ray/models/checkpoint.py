@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -130,8 +129,8 @@ def save_checkpoint(run_dir: str | Path, checkpoint: Checkpoint, *, keep: int) -
     write_checkpoint(temporary, checkpoint)
     if final.exists():
         # A directory cannot be replaced by a rename; the older checkpoints cover the moment in between.
-        os.replace(final, run_dir / f".tmp-{final.name}-replaced")
-    os.replace(temporary, final)
+        final.replace(run_dir / f".tmp-{final.name}-replaced")
+    temporary.replace(final)
     sync_directory(run_dir)
     verify_checkpoint(final)
     shutil.rmtree(run_dir / f".tmp-{final.name}-replaced", ignore_errors=True)
