@@ -192,6 +192,10 @@ class IngestSettings(_Checked):
     num_workers: int = _bounded(2, 1, 1024)
     # Windows planned ahead in one Ray Data pipeline; the next pipeline starts when it ends.
     windows_per_pipeline: int = _bounded(512, 1, None)
+    # Local folder that keeps decoded row groups, so that images are decoded once; empty: none. Worth it for images.
+    decoded_cache: str = ""
+    # Go on without data files that are damaged, instead of refusing the dataset; the episodes lost are counted.
+    skip_bad_files: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Protocol
 
+from am_ray.data.decoded_cache import DecodedCache
 from am_ray.data.reader import TrajectoryDataset, read_dataset
 from am_ray.data.resident import ResidentShard
 from am_ray.data.shard import Columns, Shard
@@ -47,7 +48,6 @@ def open_ingest(
     seed: int,
     num_shards: int = 1,
     discount: float = 0.95,
-    skip_bad_files: bool = False,
 ) -> list[ShardSource]:
     """Check a dataset and divide it among learners.
 
@@ -55,12 +55,11 @@ def open_ingest(
         dataset_path: Local folder or ``pyarrow.fs`` URI.
         spec: What the networks were built for; ``None`` takes the dataset's.
         relabeling: How goals are drawn.
-        ingest: Mode and sizes.
+        ingest: Mode, sizes, and whether damaged data files are left out.
         batch_size: Transitions of a batch of one learner.
         seed: Root of all randomness; the batches depend on it, the number of shards and the settings alone.
         num_shards: Number of learners.
         discount: For geometric goal sampling.
-        skip_bad_files: Leave out damaged data files instead of refusing the dataset.
 
     Returns:
         One source for each learner.
@@ -68,7 +67,7 @@ def open_ingest(
     Raises:
         DatasetError: If the dataset is damaged, of another shape than ``spec``, or too small for so many learners.
     """
-    dataset = _checked(dataset_path, skip_bad_files)
+    dataset = _checked(dataset_path, ingest.skip_bad_files)
     if spec is not None and _shapes(spec) != _shapes(dataset.spec):
         raise DatasetError(
             f"{dataset.storage.name}: got {dataset.spec.to_json()}; expected {spec.to_json()}, what the networks were built "
@@ -77,8 +76,8 @@ def open_ingest(
     mode = resolved_mode(dataset, ingest, num_shards)
     _check_enough(dataset, mode, num_shards)
     first = Shard(
-        storage=dataset.storage,
-        info=dataset.info,
+        name=dataset.storage.name,
+        reader=DecodedCache(ingest.decoded_cache, dataset.storage, dataset.info, dataset.digest),
         spec=spec or dataset.spec,
         row_groups=tuple(dataset.row_groups),
         relabeling=relabeling,

@@ -62,7 +62,7 @@ def plan_windows(shard: Shard, ingest: IngestSettings, start_batch: int = 0) -> 
             last_with_batch = epoch
         if epoch - last_with_batch > EPOCHS_WITHOUT_BATCH:
             raise DatasetError(
-                f"{shard.storage.name}: {transitions.sum()} transitions gave no batch of {shard.batch_size} in "
+                f"{shard.name}: {transitions.sum()} transitions gave no batch of {shard.batch_size} in "
                 f"{EPOCHS_WITHOUT_BATCH} epochs; expected more data or smaller batches. Raise samples_per_transition."
             )
         epoch += 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from am_ray.core.relabel import gather
-from am_ray.data.blocks import read_window, take_episodes
+from am_ray.data.blocks import take_episodes
 from am_ray.data.shard import Columns, Shard, take_indices
 from am_ray.types import EpisodeBlock
 
@@ -33,15 +33,15 @@ class ResidentShard:
 
     def describe(self) -> str:
         shard = self.shard
-        return f"resident: shard {shard.index + 1} of {shard.count} of {shard.storage.name}, relabelled in memory"
+        return f"resident: shard {shard.index + 1} of {shard.count} of {shard.name}, relabelled in memory"
 
     def load(self) -> EpisodeBlock:
         """Read this shard's episodes: its row groups, or its episodes of every row group where there are few."""
         shard = self.shard
         if shard.count == 1 or len(shard.row_groups) >= MIN_GROUPS_PER_SHARD * shard.count:
             window = shard.row_groups[shard.index :: shard.count]
-            return read_window(shard.storage, shard.info, window, threads=True, per_step=False)
-        block = read_window(shard.storage, shard.info, shard.row_groups, threads=True, per_step=False)
+            return shard.reader.read_window(window, threads=True)
+        block = shard.reader.read_window(shard.row_groups, threads=True)
         return take_episodes(block, np.arange(shard.index, block.num_episodes, shard.count))
 
     def batches(self, start_update: int = 0) -> Iterator[Columns]:

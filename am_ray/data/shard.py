@@ -9,8 +9,7 @@ import numpy as np
 
 from am_ray.core.relabel import RelabelledIndices, relabel
 from am_ray.data.blocks import RowGroup
-from am_ray.data.schema import DatasetInfo
-from am_ray.data.storage import Storage
+from am_ray.data.decoded_cache import DecodedCache
 from am_ray.settings import RelabelSettings
 from am_ray.types import DataSpec, EpisodeBlock
 
@@ -22,8 +21,8 @@ class Shard:
     """A learner's share of a dataset, and everything its batches depend on.
 
     Attributes:
-        storage: The dataset's folder.
-        info: Its ``meta/info.json``.
+        name: The dataset, for messages.
+        reader: Reads its windows.
         spec: Shapes and bounds.
         row_groups: All row groups of the dataset that may be read.
         relabeling: How goals are drawn.
@@ -34,8 +33,8 @@ class Shard:
         count: Number of shards.
     """
 
-    storage: Storage
-    info: DatasetInfo
+    name: str
+    reader: DecodedCache
     spec: DataSpec
     row_groups: tuple[RowGroup, ...]
     relabeling: RelabelSettings

@@ -36,7 +36,7 @@ class StreamingShard:
     def describe(self) -> str:
         shard = self.shard
         return (
-            f"streaming: shard {shard.index + 1} of {shard.count} of {shard.storage.name}, windows of "
+            f"streaming: shard {shard.index + 1} of {shard.count} of {shard.name}, windows of "
             f"{self.ingest.window_rows} rows, {self.ingest.num_workers} readers"
         )
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from am_ray.core.relabel import gather
-from am_ray.data.blocks import read_observations, read_window
 from am_ray.data.plan import DRAWS, WindowPlan
 from am_ray.data.shard import Columns, Shard, take_indices
 
@@ -41,7 +40,7 @@ class ReadWindow:
         shard = self.shard
         rng = shard.rng(DRAWS, plan.epoch, plan.number)
         groups = tuple(shard.row_groups[i] for i in plan.groups)
-        block = read_window(shard.storage, shard.info, groups, per_step=False)
+        block = shard.reader.read_window(groups)
         reservoir, size = self._reservoir(plan, rng)
         indices = shard.relabel(block, plan.num_batches * shard.batch_size, size, rng)
         for start in range(plan.skip, plan.num_batches, self.batches_per_block):
@@ -55,7 +54,7 @@ class ReadWindow:
         group = self.shard.row_groups[plan.reservoir_group]
         size = min(self.reservoir_rows, group.num_rows)
         rows = np.sort(rng.choice(group.num_rows, size, replace=False))
-        return read_observations(self.shard.storage, self.shard.info, group, rows), size
+        return self.shard.reader.read_observations(group, rows), size
 
 
 def flat_columns(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -23,8 +23,8 @@ FILE = "data/chunk-000/file-001.parquet"
 
 
 def ingest(path: Path, mode: str = "resident", *, skip_bad_files: bool = False) -> list:
-    settings = IngestSettings(mode=mode)
-    return open_ingest(path, None, RelabelSettings(), settings, batch_size=8, seed=0, skip_bad_files=skip_bad_files)
+    settings = IngestSettings(mode=mode, skip_bad_files=skip_bad_files)
+    return open_ingest(path, None, RelabelSettings(), settings, batch_size=8, seed=0)
 
 
 def flip_bit(path: Path, position: int) -> None:
