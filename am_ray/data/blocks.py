@@ -104,16 +104,22 @@ def block_of(table: pa.Table, info: DatasetInfo, rows: np.ndarray, first_episode
     for name, column in PER_STEP.items():
         dtype = np.float32 if name == "rewards" else np.bool_
         known = column in table.column_names
-        per_step[name] = column_array(table, column, info.features[column], where) if known else np.zeros(table.num_rows, dtype)
+        per_step[name] = (
+            column_array(table, column, info.features[column], where) if known else np.zeros(table.num_rows, dtype)
+        )
     for name, values in (*observations.items(), ("action", actions), ("next.reward", per_step["rewards"])):
         check_finite(values, name, first_row, episodes, where)
-    return EpisodeBlock(observations, actions, per_step["rewards"], per_step["successes"], first_row, rows - 1, episodes)
+    return EpisodeBlock(
+        observations, actions, per_step["rewards"], per_step["successes"], first_row, rows - 1, episodes
+    )
 
 
 def check_order(table: pa.Table, rows: np.ndarray, episodes: np.ndarray, where: str) -> None:
     """Raise `DatasetError` unless the rows are these whole episodes, frame after frame."""
     if table.num_rows != rows.sum():
-        raise DatasetError(f"{where}: {table.num_rows} rows; expected {rows.sum()}, as the manifest says. Restore the file.")
+        raise DatasetError(
+            f"{where}: {table.num_rows} rows; expected {rows.sum()}, as the manifest says. Restore the file."
+        )
     expected = {
         "episode_index": np.repeat(episodes, rows),
         "frame_index": np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows),

@@ -40,7 +40,9 @@ def grouped(rows: Sequence[int], row_group_rows: int) -> list[list[int]]:
     return groups
 
 
-def write_data_file(storage: Storage, path: str, info: DatasetInfo, episodes: list[Row], row_group_rows: int) -> FileEntry:
+def write_data_file(
+    storage: Storage, path: str, info: DatasetInfo, episodes: list[Row], row_group_rows: int
+) -> FileEntry:
     """Write whole episodes as one Parquet file, atomically, and describe it for the manifest."""
     groups = grouped([record.rows for record, _, _ in episodes], row_group_rows)
     schema = info.arrow_schema
@@ -152,7 +154,9 @@ def column_array(table: pa.Table, name: str, feature: Feature, where: str) -> np
     if isinstance(column, pa.ChunkedArray):  # an empty or single-chunk column, depending on pyarrow's version
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     if column.null_count:
-        raise DatasetError(f"{where}, column {name!r}: {column.null_count} missing values; expected none. Write the dataset again.")
+        raise DatasetError(
+            f"{where}, column {name!r}: {column.null_count} missing values; expected none. Write the dataset again."
+        )
     if feature.dtype == "image":
         encoded = column.field("bytes").to_pylist()
         return decode_frames(encoded, len(encoded), feature.shape, f"{where}, column {name!r}")
@@ -168,5 +172,7 @@ def column_array(table: pa.Table, name: str, feature: Feature, where: str) -> np
             )
     flat: Any = column.flatten()
     if flat.null_count:
-        raise DatasetError(f"{where}, column {name!r}: {flat.null_count} missing entries; expected none. Write the dataset again.")
+        raise DatasetError(
+            f"{where}, column {name!r}: {flat.null_count} missing entries; expected none. Write the dataset again."
+        )
     return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(column), feature.shape[0])

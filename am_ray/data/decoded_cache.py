@@ -107,4 +107,6 @@ def load_block(path: Path) -> EpisodeBlock:
     rows = len(arrays["actions"])
     observations = {n.removeprefix("observations/"): v for n, v in arrays.items() if n.startswith("observations/")}
     per_episode = {name: arrays[name] for name in PER_EPISODE}
-    return EpisodeBlock(observations, arrays["actions"], np.zeros(rows, np.float32), np.zeros(rows, bool), **per_episode)
+    return EpisodeBlock(
+        observations, arrays["actions"], np.zeros(rows, np.float32), np.zeros(rows, bool), **per_episode
+    )

@@ -71,7 +71,13 @@ def checked_trajectory(trajectory: Trajectory, where: str) -> Trajectory:
     successes = _per_step(trajectory.successes, "successes", steps, np.dtype(bool), where)
     _check_metadata(trajectory.metadata, where)
     return Trajectory(
-        observations, actions, rewards, successes, bool(trajectory.terminated), str(trajectory.task), dict(trajectory.metadata)
+        observations,
+        actions,
+        rewards,
+        successes,
+        bool(trajectory.terminated),
+        str(trajectory.task),
+        dict(trajectory.metadata),
     )
 
 
@@ -85,7 +91,9 @@ def _float_rows(value: np.ndarray, name: str, where: str) -> np.ndarray:
     array = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        raise DatasetError(f"{where} has {name} with a NaN or infinity in row {row}; expected finite numbers. Remove the episode.")
+        raise DatasetError(
+            f"{where} has {name} with a NaN or infinity in row {row}; expected finite numbers. Remove the episode."
+        )
     return array
 
 
@@ -106,7 +114,9 @@ def _per_step(value: np.ndarray | None, name: str, steps: int, dtype: np.dtype[A
         return np.zeros(steps, dtype)
     array = np.asarray(value)
     if array.shape != (steps,):
-        raise DatasetError(f"{where} has {name} of shape {array.shape}; expected ({steps},), one per action. Reshape them.")
+        raise DatasetError(
+            f"{where} has {name} of shape {array.shape}; expected ({steps},), one per action. Reshape them."
+        )
     array = array.astype(dtype)
     if not np.isfinite(array).all():
         raise DatasetError(f"{where} has {name} that are not finite; expected numbers. Remove the episode.")
@@ -152,7 +162,9 @@ def data_digest(info: DatasetInfo, records: list[EpisodeRecord]) -> str:
     return digest.hexdigest()
 
 
-def encode_rows(trajectory: Trajectory, info: DatasetInfo, episode: int, first_row: int, task_index: int) -> pa.RecordBatch:
+def encode_rows(
+    trajectory: Trajectory, info: DatasetInfo, episode: int, first_row: int, task_index: int
+) -> pa.RecordBatch:
     """The T+1 rows of a checked trajectory, in the dataset's columns. The last row's action is padding (zeros)."""
     rows = len(trajectory.actions) + 1
     steps = np.arange(rows)
@@ -187,6 +199,8 @@ def _column(values: np.ndarray, info: DatasetInfo, name: str) -> pa.Array:
     if feature.dtype == "image":
         frames = encode_png(values)
         paths = [None] * len(frames)
-        return pa.StructArray.from_arrays([pa.array(frames, pa.binary()), pa.array(paths, pa.string())], fields=list(IMAGE_TYPE))
+        return pa.StructArray.from_arrays(
+            [pa.array(frames, pa.binary()), pa.array(paths, pa.string())], fields=list(IMAGE_TYPE)
+        )
     flat = pa.array(np.ascontiguousarray(values).reshape(-1).astype(SCALAR_TYPES[feature.dtype].to_pandas_dtype()))
     return flat if feature.shape == (1,) else pa.FixedSizeListArray.from_arrays(flat, feature.shape[0])

@@ -130,5 +130,3 @@ def _check_enough(dataset: TrajectoryDataset, mode: str, num_shards: int) -> Non
             f"{dataset.storage.name}: {units} {unit} for {num_shards} learners ({mode} ingest); expected at least one for "
             "each. Use fewer learners, resident ingest, or write the dataset with smaller row groups."
         )
-
-

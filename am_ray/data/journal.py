@@ -73,7 +73,11 @@ def read_journal(storage: Storage) -> Iterator[Row]:
         while True:
             item = stream.read_next_batch_with_custom_metadata()
             item.batch.validate(full=True)
-            yield EpisodeRecord.from_json(item.custom_metadata[b"record"]), int(item.custom_metadata[b"episode"]), item.batch
+            yield (
+                EpisodeRecord.from_json(item.custom_metadata[b"record"]),
+                int(item.custom_metadata[b"episode"]),
+                item.batch,
+            )
     except (pa.ArrowInvalid, OSError, StopIteration, TypeError, KeyError, ValueError):
         return  # the end, or the episode that was being written when the writer died
 

@@ -120,7 +120,9 @@ def read_episodes(storage: Storage, path: str = EPISODES_PATH) -> dict[str, list
 
 
 def _card(info: DatasetInfo) -> str:
-    shapes = "\n".join(f"- `{c}`: {info.features[c].dtype} {list(info.features[c].shape)}" for c in info.observation_columns.values())
+    shapes = "\n".join(
+        f"- `{c}`: {info.features[c].dtype} {list(info.features[c].shape)}" for c in info.observation_columns.values()
+    )
     return (
         f"---\nlicense: {info.license}\ntags: [LeRobot, robotics, offline-rl]\n---\n\n# Trajectories\n\n"
         f"{info.total_episodes} episodes, {info.total_frames} frames at {info.fps:g} fps, LeRobotDataset {'v3.0'}.\n"

@@ -41,7 +41,12 @@ class TrajectoryDataset(Sequence[Trajectory]):
     """
 
     def __init__(
-        self, storage: Storage, info: DatasetInfo, manifest: Manifest, episodes: dict[str, list[Any]], dropped: dict[str, str]
+        self,
+        storage: Storage,
+        info: DatasetInfo,
+        manifest: Manifest,
+        episodes: dict[str, list[Any]],
+        dropped: dict[str, str],
     ) -> None:
         self.storage, self.info, self.digest, self.dropped = storage, info, manifest.digest, dropped
         self.episodes = episodes
@@ -143,7 +148,9 @@ class TrajectoryDataset(Sequence[Trajectory]):
         )
 
 
-def read_dataset(path: str | os.PathLike[str], *, skip_bad_files: bool = False, hashes: bool = False) -> TrajectoryDataset:
+def read_dataset(
+    path: str | os.PathLike[str], *, skip_bad_files: bool = False, hashes: bool = False
+) -> TrajectoryDataset:
     """Open a dataset, with the checks that cost little: sizes, footers, schemas, tables that agree.
 
     Damage inside a data page is found when the page is read (every page has a checksum), or here with ``hashes``.
@@ -165,14 +172,22 @@ def read_dataset(path: str | os.PathLike[str], *, skip_bad_files: bool = False, 
         check_tables(storage, info, manifest, episodes)
         bad = bad_data_files(storage, manifest.data_files, info, hashes=hashes)
     except OSError as error:
-        raise DatasetError(f"{storage.name}: cannot be read ({error}); expected a readable dataset. Check path and access.") from error
+        raise DatasetError(
+            f"{storage.name}: cannot be read ({error}); expected a readable dataset. Check path and access."
+        ) from error
     if bad and not skip_bad_files:
         raise next(iter(bad.values()))
     dataset = TrajectoryDataset(storage, info, manifest, episodes, {path: str(error) for path, error in bad.items()})
     if bad:
         logger.warning(
-            "%s: left out %d bad files with %d episodes: %s", storage.name, len(bad), dataset.num_dropped_episodes, ", ".join(bad)
+            "%s: left out %d bad files with %d episodes: %s",
+            storage.name,
+            len(bad),
+            dataset.num_dropped_episodes,
+            ", ".join(bad),
         )
     if not dataset.num_episodes:
-        raise DatasetError(f"{storage.name}: every data file is bad ({next(iter(bad.values()))}); expected at least one good one.")
+        raise DatasetError(
+            f"{storage.name}: every data file is bad ({next(iter(bad.values()))}); expected at least one good one."
+        )
     return dataset

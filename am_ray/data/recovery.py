@@ -53,11 +53,15 @@ def recover(storage: Storage, generator: Mapping[str, Any] | None = None) -> Rec
     """
     present = storage.list_files()
     if MANIFEST_PATH in present:
-        raise DatasetError(f"{storage.name}: the dataset is complete; expected an interrupted write. There is nothing to go on with.")
+        raise DatasetError(
+            f"{storage.name}: the dataset is complete; expected an interrupted write. There is nothing to go on with."
+        )
     if INFO_PATH not in present:
         strange = [path for path in present if not path.startswith(("data/", "meta/", "pending/"))]
         if strange:
-            raise DatasetError(f"{storage.name}: no {INFO_PATH} but {strange[:3]}; expected an interrupted write. Give another folder.")
+            raise DatasetError(
+                f"{storage.name}: no {INFO_PATH} but {strange[:3]}; expected an interrupted write. Give another folder."
+            )
         return None
     info = DatasetInfo.from_json(storage.read_bytes(INFO_PATH), f"{storage.name}/{INFO_PATH}")
     if generator is not None and dict(generator) != info.generator:
@@ -85,12 +89,16 @@ def _take_file(storage: Storage, found: Recovered) -> bool:
             check_schema(storage, path, file.schema_arrow, found.info)
             records = read_records(file)
             if records is None:
-                raise DatasetError(f"{storage.name}/{path}: carries no episode records; expected a file that am-ray wrote.")
+                raise DatasetError(
+                    f"{storage.name}/{path}: carries no episode records; expected a file that am-ray wrote."
+                )
             groups = _row_groups(file.metadata, records)
             for number, rows in enumerate(groups):
                 table = read_row_group(storage, path, file, number, list(found.info.features))
                 first = len(found.records) + sum(len(group) for group in groups[:number])
-                _widen(found, _real_actions(table, found.info, rows, first, f"{storage.name}/{path}: row group {number}"))
+                _widen(
+                    found, _real_actions(table, found.info, rows, first, f"{storage.name}/{path}: row group {number}")
+                )
     except DatasetError as error:
         logger.warning("discarded: %s", error)
         return False

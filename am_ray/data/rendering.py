@@ -44,7 +44,9 @@ def render_dataset(
     folder.mkdir(parents=True, exist_ok=True)
     for episode in episodes:
         if not 0 <= episode < len(dataset):
-            raise DatasetError(f"{dataset.storage.name}: no episode {episode}; expected 0 to {len(dataset) - 1}. Choose another.")
+            raise DatasetError(
+                f"{dataset.storage.name}: no episode {episode}; expected 0 to {len(dataset) - 1}. Choose another."
+            )
         trajectory = dataset[episode]
         sheet, animation = folder / f"episode-{episode}.png", folder / f"episode-{episode}.gif"
         Image.fromarray(contact_sheet(trajectory, cameras)).save(sheet)

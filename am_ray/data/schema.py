@@ -115,7 +115,9 @@ class DatasetInfo:
     @property
     def spec(self) -> DataSpec:
         if self.action_low is None or self.action_high is None:
-            raise DatasetError("meta/info.json: no action bounds; expected am_ray.action_space. Run 'am-ray dataset repair'.")
+            raise DatasetError(
+                "meta/info.json: no action bounds; expected am_ray.action_space. Run 'am-ray dataset repair'."
+            )
         shapes = {name: self.features[column].shape for name, column in self.observation_columns.items()}
         return DataSpec(shapes, dict(self.goal_indices), self.action_low, self.action_high)
 
@@ -172,7 +174,9 @@ class DatasetInfo:
         _check(info, value, where)
         return info
 
-    def finished(self, *, episodes: int, frames: int, tasks: int, low: Sequence[float], high: Sequence[float]) -> DatasetInfo:
+    def finished(
+        self, *, episodes: int, frames: int, tasks: int, low: Sequence[float], high: Sequence[float]
+    ) -> DatasetInfo:
         """The same information with its totals and action bounds filled in."""
         return replace(
             self,
@@ -187,7 +191,9 @@ class DatasetInfo:
 def _from_json(cls: type[DatasetInfo], value: Mapping[str, Any]) -> DatasetInfo:
     ours = value["am_ray"]
     if value["codebase_version"] != CODEBASE_VERSION or ours["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"version {value['codebase_version']}/{ours['schema_version']}, expected {CODEBASE_VERSION}/{SCHEMA_VERSION}")
+        raise ValueError(
+            f"version {value['codebase_version']}/{ours['schema_version']}, expected {CODEBASE_VERSION}/{SCHEMA_VERSION}"
+        )
     bounds = ours["action_space"] or {"low": None, "high": None}
     return cls(
         features={str(k): Feature(v["dtype"], tuple(int(n) for n in v["shape"])) for k, v in value["features"].items()},
@@ -214,10 +220,14 @@ def _check(info: DatasetInfo, value: Mapping[str, Any], where: str) -> None:
         problems.append(f"final_observation {info.final_observation!r}, expected 'row' or 'none'")
     if not (math.isfinite(info.fps) and info.fps > 0):
         problems.append(f"fps {info.fps}, expected a positive number")
-    problems += [f"no column {name!r}" for name in ("action", "frame_index", "episode_index") if name not in info.features]
+    problems += [
+        f"no column {name!r}" for name in ("action", "frame_index", "episode_index") if name not in info.features
+    ]
     if not info.observation_columns:
         problems.append("no float32 or image column that starts with 'observation.'")
-    problems += [f"goal feature {n!r} is no observation" for n in info.goal_indices if n not in info.observation_columns]
+    problems += [
+        f"goal feature {n!r} is no observation" for n in info.goal_indices if n not in info.observation_columns
+    ]
     problems += _bounds_problems(info)
     if problems:
         raise DatasetError(f"{where}: {'; '.join(problems)}. Restore the file, or write the dataset again.")
@@ -240,7 +250,11 @@ def _feature_problem(name: str, feature: Feature) -> str | None:
         return f"{name}: shape {shape} is not one that can be held"
     if feature.dtype == "image":
         good = len(shape) == 3 and shape[0] * shape[1] <= MAX_PIXELS and shape[2] in MODES
-        return None if good else f"{name}: image shape {shape}; expected (h, w, c), at most {MAX_PIXELS} pixels, c in {sorted(MODES)}"
+        return (
+            None
+            if good
+            else f"{name}: image shape {shape}; expected (h, w, c), at most {MAX_PIXELS} pixels, c in {sorted(MODES)}"
+        )
     if feature.dtype not in SCALAR_TYPES:
         return f"{name}: dtype {feature.dtype!r}; expected one of {['image', *SCALAR_TYPES]} (decode videos to images)"
     if len(shape) != 1 or shape[0] > MAX_FEATURE_ENTRIES:

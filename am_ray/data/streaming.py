@@ -61,9 +61,7 @@ class StreamingShard:
                     yield nested_columns({name: value[start : start + size].copy() for name, value in block.items()})
 
 
-def run_pipeline(
-    shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPlan]
-) -> Generator[dict[str, np.ndarray]]:
+def run_pipeline(shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPlan]) -> Generator[dict[str, np.ndarray]]:
     """The blocks of these windows, in order, read by Ray Data tasks."""
     import pyarrow as pa
     import ray

@@ -14,9 +14,15 @@ GoalFeatures = Sequence[str] | Mapping[str, Sequence[int] | None]
 def action_bound(value: Sequence[float] | float | None, size: int, where: str) -> tuple[float, ...] | None:
     if value is None:
         return None
-    bound = np.broadcast_to(np.asarray(value, np.float64), (size,)) if np.ndim(value) == 0 else np.asarray(value, np.float64)
+    bound = (
+        np.broadcast_to(np.asarray(value, np.float64), (size,))
+        if np.ndim(value) == 0
+        else np.asarray(value, np.float64)
+    )
     if bound.shape != (size,) or not np.isfinite(bound).all():
-        raise DatasetError(f"{where}: action bound {value!r}; expected one finite number or {size} of them. Correct it.")
+        raise DatasetError(
+            f"{where}: action bound {value!r}; expected one finite number or {size} of them. Correct it."
+        )
     return tuple(bound.tolist())
 
 
@@ -32,14 +38,18 @@ def goal_indices_of(
         wanted = dict.fromkeys(goal_features)
     indices = {name: None if value is None else tuple(int(i) for i in value) for name, value in wanted.items()}
     for name, picked in indices.items():
-        known = name in shapes and (picked is None or (len(shapes[name]) == 1 and picked and _inside(picked, shapes[name][0])))
+        known = name in shapes and (
+            picked is None or (len(shapes[name]) == 1 and picked and _inside(picked, shapes[name][0]))
+        )
         if not known:
             raise DatasetError(
                 f"{where}: goal feature {name!r} with entries {picked}; expected one of {sorted(shapes)}, and entries of a "
                 "one-dimensional one. Correct goal_features."
             )
     if not indices:
-        raise DatasetError(f"{where}: no goal features; expected at least one of {sorted(shapes)}. Correct goal_features.")
+        raise DatasetError(
+            f"{where}: no goal features; expected at least one of {sorted(shapes)}. Correct goal_features."
+        )
     return indices
 
 

@@ -80,7 +80,9 @@ class DatasetWriter:
             "robot_type": robot_type,
         }
         if (action_low is None) != (action_high is None):
-            raise DatasetError(f"{self.storage.name}: got one action bound; expected both, or none. Give the other one too.")
+            raise DatasetError(
+                f"{self.storage.name}: got one action bound; expected both, or none. Give the other one too."
+            )
         self._bounds = (action_low, action_high)
         self._goal_features = goal_features
         self._row_group_rows, self._file_rows = row_group_rows, file_rows
@@ -153,7 +155,9 @@ class DatasetWriter:
         if self.digest is not None:
             return self.digest
         if self._info is None or self._low is None or self._high is None:
-            raise DatasetError(f"{self.storage.name}: no episodes; expected at least one. Append a trajectory before closing.")
+            raise DatasetError(
+                f"{self.storage.name}: no episodes; expected at least one. Append a trajectory before closing."
+            )
         self._flush()
         low = self._low if self._info.action_low is None else np.array(self._info.action_low)
         high = self._high if self._info.action_high is None else np.array(self._info.action_high)

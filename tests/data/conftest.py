@@ -72,7 +72,9 @@ def dataset(tmp_path: Path, make_trajectories: MakeTrajectories) -> Path:
 def rewrite() -> Callable[..., None]:
     """Change a data file's table and commit the result, as other software with bad data would."""
 
-    def apply(path: Path, change: Callable[[pa.Table], pa.Table], file: str = "data/chunk-000/file-001.parquet") -> None:
+    def apply(
+        path: Path, change: Callable[[pa.Table], pa.Table], file: str = "data/chunk-000/file-001.parquet"
+    ) -> None:
         storage = open_storage(path)
         manifest = Manifest.read(storage)
         entry = next(e for e in manifest.files if e.path == file)

@@ -12,7 +12,9 @@ from am_ray.data.writer import write_dataset
 
 @pytest.fixture
 def opened(tmp_path, make_trajectories):
-    write_dataset(tmp_path / "set", make_trajectories(20, cameras={"front": (4, 5, 3)}), row_group_rows=30, file_rows=60)
+    write_dataset(
+        tmp_path / "set", make_trajectories(20, cameras={"front": (4, 5, 3)}), row_group_rows=30, file_rows=60
+    )
     return read_dataset(tmp_path / "set")
 
 

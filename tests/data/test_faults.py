@@ -44,7 +44,9 @@ def refused(path: Path, message: str) -> str:
 
 def test_one_flipped_bit_in_a_page_is_found_and_located(dataset):
     group = pq.ParquetFile(dataset / FILE).metadata.row_group(1)
-    column = next(group.column(i) for i in range(group.num_columns) if "observation.state" in group.column(i).path_in_schema)
+    column = next(
+        group.column(i) for i in range(group.num_columns) if "observation.state" in group.column(i).path_in_schema
+    )
     flip_bit(dataset / FILE, column.data_page_offset + column.total_compressed_size - 3)
 
     with pytest.raises(DatasetError, match=r"file-001.parquet: row group 1 cannot be read .*CRC"):
@@ -121,7 +123,9 @@ def test_an_extra_file_is_refused(dataset):
     assert "not in meta/manifest.json" in refused(dataset, "file-009.parquet")
 
 
-@pytest.mark.parametrize("file", ["meta/info.json", "meta/stats.json", "meta/tasks.parquet", "meta/episodes/chunk-000/file-000.parquet"])
+@pytest.mark.parametrize(
+    "file", ["meta/info.json", "meta/stats.json", "meta/tasks.parquet", "meta/episodes/chunk-000/file-000.parquet"]
+)
 def test_changed_metadata_is_refused(dataset, file):
     flip_bit(dataset / file, 30)
     refused(dataset, f"{file}: got sha256")
@@ -156,18 +160,33 @@ def with_value(table: pa.Table, name: str, row: int, value: float) -> pa.Table:
     [
         (lambda t: drop(t, "action"), "no column 'action'"),
         (lambda t: t.append_column("extra", t.column("index")), "an undeclared column 'extra'"),
-        (lambda t: replace(t, "frame_index", pc.cast(t.column("frame_index"), pa.int32())), "'frame_index' of type int32, expected int64"),
-        (lambda t: replace(t, "action", pc.cast(t.column("action"), pa.list_(pa.float64(), 2))), "of type fixed_size_list<.*double>"),
-        (lambda t: replace(t, "action", pa.array([[0.0] * 3] * len(t), pa.list_(pa.float32(), 3))), r"'action' of type fixed_size_list"),
+        (
+            lambda t: replace(t, "frame_index", pc.cast(t.column("frame_index"), pa.int32())),
+            "'frame_index' of type int32, expected int64",
+        ),
+        (
+            lambda t: replace(t, "action", pc.cast(t.column("action"), pa.list_(pa.float64(), 2))),
+            "of type fixed_size_list<.*double>",
+        ),
+        (
+            lambda t: replace(t, "action", pa.array([[0.0] * 3] * len(t), pa.list_(pa.float32(), 3))),
+            r"'action' of type fixed_size_list",
+        ),
         (lambda t: replace(t, "action", pa.array([b"pickle"] * len(t))), "'action' of type binary"),
         (
             lambda t: replace(t, "action", pa.array([[0.0]] * len(t), pa.list_(pa.float32()))),
             "'action': lists of 1 to 1 entries; expected 2",
         ),
-        (lambda t: replace(t, "action", pa.nulls(len(t), pa.list_(pa.float32(), 2))), "row group 0 cannot be read|missing values"),
+        (
+            lambda t: replace(t, "action", pa.nulls(len(t), pa.list_(pa.float32(), 2))),
+            "row group 0 cannot be read|missing values",
+        ),
         (lambda t: with_value(t, "observation.state", 7, np.nan), "NaN or infinity in '(observation.)?state'"),
         (lambda t: with_value(t, "action", 7, np.inf), "NaN or infinity in 'action'"),
-        (lambda t: replace(t, "frame_index", t.column("frame_index").take(np.arange(len(t))[::-1])), "frame_index .* expected 0"),
+        (
+            lambda t: replace(t, "frame_index", t.column("frame_index").take(np.arange(len(t))[::-1])),
+            "frame_index .* expected 0",
+        ),
         (lambda t: replace(t, "episode_index", pc.add(t.column("episode_index"), 1)), "episode_index .* expected"),
     ],
 )
@@ -226,9 +245,18 @@ def test_totals_that_disagree_are_refused(dataset, recommit):
         (lambda i: i.pop("am_ray"), "am_ray"),
         (lambda i: i["features"].pop("action"), "no column 'action'"),
         (lambda i: i["features"]["action"].update(dtype="float64"), "dtype 'float64'; expected float32"),
-        (lambda i: i["features"].update({"observation.images.x": {"dtype": "video", "shape": [4, 4, 3]}}), "dtype 'video'"),
-        (lambda i: i["features"].update({"observation.images.x": {"dtype": "image", "shape": [100000, 100000, 3]}}), r"shape \(100000, 100000, 3\)"),
-        (lambda i: i["features"].update({"observation.images.x": {"dtype": "image", "shape": [4, 4, 2]}}), "image shape"),
+        (
+            lambda i: i["features"].update({"observation.images.x": {"dtype": "video", "shape": [4, 4, 3]}}),
+            "dtype 'video'",
+        ),
+        (
+            lambda i: i["features"].update({"observation.images.x": {"dtype": "image", "shape": [100000, 100000, 3]}}),
+            r"shape \(100000, 100000, 3\)",
+        ),
+        (
+            lambda i: i["features"].update({"observation.images.x": {"dtype": "image", "shape": [4, 4, 2]}}),
+            "image shape",
+        ),
         (lambda i: i.update(data_path="../../other/file.parquet"), "data_path"),
         (lambda i: i.update(fps=0), "fps 0.0"),
         (lambda i: i["am_ray"]["action_space"].update(low=[1, 1]), "expected finite and low < high"),

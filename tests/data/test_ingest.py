@@ -23,7 +23,9 @@ UNIFORM = RelabelSettings(chaining_ratio=0.5, next_state_share=0.0)
 SMALL = {"window_rows": 60, "reservoir_rows": 20, "batches_per_block": 2}
 
 
-def sources(path: Path, mode: str = "streaming", *, relabeling: RelabelSettings = UNIFORM, shards: int = 1, **settings: Any) -> list:
+def sources(
+    path: Path, mode: str = "streaming", *, relabeling: RelabelSettings = UNIFORM, shards: int = 1, **settings: Any
+) -> list:
     ingest = IngestSettings(mode=mode, **{**SMALL, **settings})
     return open_ingest(path, None, relabeling, ingest, batch_size=16, seed=7, num_shards=shards)
 
@@ -58,8 +60,15 @@ def drawn(path: Path, mode: str, count: int) -> dict[str, np.ndarray]:
     batches = take(source.batches() if mode == "resident" else without_ray(source), count)
     state = np.concatenate([b["observation"]["state"] for b in batches])
     goal = np.concatenate([b["goal"]["state"] for b in batches])
-    flags = {name: np.concatenate([b[name] for b in batches]) for name in ("source", "is_end", "num_steps", "next_is_final")}
-    return {"episode": state[:, 0].astype(int), "step": state[:, 1].astype(int), "goal": goal[:, 0].astype(int), **flags}
+    flags = {
+        name: np.concatenate([b[name] for b in batches]) for name in ("source", "is_end", "num_steps", "next_is_final")
+    }
+    return {
+        "episode": state[:, 0].astype(int),
+        "step": state[:, 1].astype(int),
+        "goal": goal[:, 0].astype(int),
+        **flags,
+    }
 
 
 @pytest.mark.parametrize("mode", ["resident", "streaming"])
@@ -72,13 +81,17 @@ def test_transitions_are_those_of_the_data(dataset, mode):
             episode, step = batch.observation["state"][i, :2].astype(int)
             trajectory = trajectories[episode]
             np.testing.assert_array_equal(batch.observation["state"][i], trajectory.observations["state"][step])
-            np.testing.assert_array_equal(batch.next_observation["state"][i], trajectory.observations["state"][step + 1])
+            np.testing.assert_array_equal(
+                batch.next_observation["state"][i], trajectory.observations["state"][step + 1]
+            )
             np.testing.assert_array_equal(batch.action[i], trajectory.actions[step])
             assert batch.next_is_final[i] == (step + 1 == len(trajectory.actions))
             if not batch.next_is_final[i]:
                 np.testing.assert_array_equal(batch.next_action[i], trajectory.actions[step + 1])
             goal_episode, goal_step = batch.goal["state"][i, :2].astype(int)
-            np.testing.assert_array_equal(batch.goal["state"][i], trajectories[goal_episode].observations["state"][goal_step])
+            np.testing.assert_array_equal(
+                batch.goal["state"][i], trajectories[goal_episode].observations["state"][goal_step]
+            )
             if batch.source[i] == GoalSource.HINDSIGHT:
                 assert (goal_episode, goal_step) == (episode, step + batch.num_steps[i])
             else:
@@ -120,7 +133,10 @@ def test_settings_reach_the_kernel(dataset):
             (RelabelSettings(chaining_ratio=0.0), lambda b: (b["source"] == GoalSource.HINDSIGHT).all()),
             (RelabelSettings(chaining_ratio=1.0), lambda b: (b["source"] == GoalSource.RANDOM).all()),
             (RelabelSettings(next_state_share=1.0), lambda b: b["is_end"].all()),
-            (RelabelSettings(last_state_share=1.0, next_state_share=0.0), lambda b: not b["is_end"][~b["next_is_final"]].any()),
+            (
+                RelabelSettings(last_state_share=1.0, next_state_share=0.0),
+                lambda b: not b["is_end"][~b["next_is_final"]].any(),
+            ),
         ):
             source = sources(dataset, mode, relabeling=relabeling)[0]
             batches = take(source.batches() if mode == "resident" else without_ray(source), 5)
@@ -165,8 +181,12 @@ def test_streaming_runs_inside_actors_that_hold_every_cpu(dataset, local_ray):
 
     shards = sources(dataset, shards=2, num_workers=1)
     learners = [Learner.remote() for _ in shards]
-    found = ray.get([learner.episodes.remote(shard) for learner, shard in zip(learners, shards, strict=True)], timeout=60)
-    expected = [sorted({int(e) for b in take(without_ray(s), 10) for e in b["observation"]["state"][:, 0]}) for s in shards]
+    found = ray.get(
+        [learner.episodes.remote(shard) for learner, shard in zip(learners, shards, strict=True)], timeout=60
+    )
+    expected = [
+        sorted({int(e) for b in take(without_ray(s), 10) for e in b["observation"]["state"][:, 0]}) for s in shards
+    ]
     assert found == expected
 
 
@@ -233,7 +253,9 @@ def test_resident_shards_are_disjoint_and_complete(dataset, shards):
     assert max(b.num_episodes for b in blocks) - min(b.num_episodes for b in blocks) <= 1
     for block in blocks:
         np.testing.assert_array_equal(block.observations["state"][block.first_row, 0], block.episode_index)
-        np.testing.assert_array_equal(block.observations["state"][block.first_row + block.num_transitions, 1], block.num_transitions)
+        np.testing.assert_array_equal(
+            block.observations["state"][block.first_row + block.num_transitions, 1], block.num_transitions
+        )
 
 
 def test_many_row_groups_are_divided_without_reading_those_of_others(tmp_path, make_trajectories):
@@ -245,7 +267,9 @@ def test_many_row_groups_are_divided_without_reading_those_of_others(tmp_path, m
 
 def test_two_learners_see_different_batches(dataset):
     for mode in ("resident", "streaming"):
-        first, second = (next(s.batches() if mode == "resident" else without_ray(s)) for s in sources(dataset, mode, shards=2))
+        first, second = (
+            next(s.batches() if mode == "resident" else without_ray(s)) for s in sources(dataset, mode, shards=2)
+        )
         assert not np.array_equal(first["action"], second["action"])
 
 
@@ -260,7 +284,12 @@ def test_too_little_data_for_the_learners_is_refused(tmp_path, make_trajectories
 def test_auto_is_resident_while_the_shard_fits(dataset):
     found = read_dataset(dataset)
     needed = found.num_rows * (3 * 4 + 2 * 4 + 5) / 1e9
-    for share, shards, mode in ((1.01, 1, "resident"), (0.99, 1, "streaming"), (0.51, 2, "resident"), (0.49, 2, "streaming")):
+    for share, shards, mode in (
+        (1.01, 1, "resident"),
+        (0.99, 1, "streaming"),
+        (0.51, 2, "resident"),
+        (0.49, 2, "streaming"),
+    ):
         assert resolved_mode(found, IngestSettings(memory_budget_gb=share * needed), shards) == mode
     assert resolved_mode(found, IngestSettings(mode="streaming"), 1) == "streaming"
     assert sources(dataset, "auto")[0].mode == "resident"
@@ -283,10 +312,14 @@ def test_images_and_picked_goals_arrive(tmp_path, make_trajectories):
             assert batch["goal"]["front"].dtype == np.uint8
             for i in range(16):
                 episode, step = batch["observation"]["state"][i, :2].astype(int)
-                np.testing.assert_array_equal(batch["observation"]["front"][i], trajectories[episode].observations["front"][step])
+                np.testing.assert_array_equal(
+                    batch["observation"]["front"][i], trajectories[episode].observations["front"][step]
+                )
                 if batch["source"][i] == GoalSource.HINDSIGHT:
                     end = step + batch["num_steps"][i]
-                    np.testing.assert_array_equal(batch["goal"]["front"][i], trajectories[episode].observations["front"][end])
+                    np.testing.assert_array_equal(
+                        batch["goal"]["front"][i], trajectories[episode].observations["front"][end]
+                    )
 
 
 def test_the_decoded_cache_changes_nothing_but_speed(tmp_path, make_trajectories):

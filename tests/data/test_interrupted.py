@@ -39,7 +39,9 @@ SETTINGS = {"action_low": -1.0, "action_high": 1.0, "row_group_rows": 25, "file_
 
 def kill_while_writing(path: Path, delay_s: float) -> int:
     """Start a writer, SIGKILL it after its first episode and a delay; returns the episodes it said were in."""
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
     assert process.stdout is not None
     line = process.stdout.readline()
     time.sleep(delay_s)

@@ -61,7 +61,13 @@ def test_digest_depends_on_the_data_alone(tmp_path, make_trajectories):
     settings = {"action_low": -1.0, "action_high": 1.0}
     first = write_dataset(tmp_path / "a", trajectories, **settings)
     assert first == write_dataset(
-        tmp_path / "b", trajectories, row_group_rows=5, file_rows=10, generator={"command": "other"}, license="MIT", **settings
+        tmp_path / "b",
+        trajectories,
+        row_group_rows=5,
+        file_rows=10,
+        generator={"command": "other"},
+        license="MIT",
+        **settings,
     )
     changed = make_trajectories(10)
     changed[4].observations["state"][1, 2] += 1e-3
@@ -84,7 +90,9 @@ def test_layout_is_lerobots(dataset):
         assert table.column("index").to_pylist() == list(range(index, index + len(table)))
         index += len(table)
         metadata = pq.ParquetFile(file).metadata
-        for group in range(metadata.num_row_groups):  # whole episodes: each group begins at frame 0 and ends at a last row
+        for group in range(
+            metadata.num_row_groups
+        ):  # whole episodes: each group begins at frame 0 and ends at a last row
             part = pq.ParquetFile(file).read_row_group(group)
             assert part.column("frame_index")[0].as_py() == 0
             assert part.column("is_last")[-1].as_py()
@@ -158,7 +166,10 @@ def test_bounds_come_from_the_data_unless_given(tmp_path, make_trajectories):
         ({"actions": np.full((4, 2), np.nan, np.float32)}, "actions with a NaN or infinity in row 0"),
         ({"actions": np.zeros(4, np.float32)}, r"actions of shape \(4,\)"),
         ({"observations": {"state": np.full((5, 3), np.inf)}}, "'state' with a NaN or infinity"),
-        ({"observations": {"state": np.zeros((5, 4), np.float32)}}, r"observation.state: float32\[4\], expected float32\[3\]"),
+        (
+            {"observations": {"state": np.zeros((5, 4), np.float32)}},
+            r"observation.state: float32\[4\], expected float32\[3\]",
+        ),
         ({"observations": {"front": np.zeros((5, 4, 4, 3), np.float32)}}, "expected uint8"),
         ({"observations": {"front": np.zeros((5, 4, 4, 2), np.uint8)}}, "channels last"),
         ({"observations": {}}, "no observations"),
@@ -209,13 +220,20 @@ def test_windows_cover_every_episode_once(dataset):
         np.testing.assert_array_equal(episodes, np.arange(40))
     block = found.read_all()
     np.testing.assert_array_equal(block.observations["state"][block.first_row, 0], np.arange(40))
-    np.testing.assert_array_equal(block.observations["state"][block.first_row + block.num_transitions, 1], block.num_transitions)
+    np.testing.assert_array_equal(
+        block.observations["state"][block.first_row + block.num_transitions, 1], block.num_transitions
+    )
 
 
 def test_statistics_by_hand(tmp_path):
     trajectories = [
-        Trajectory({"state": np.array([[0.0, 1], [2, 1], [4, 1]]), "front": np.full((3, 2, 2, 1), 51, np.uint8)}, np.array([[1.0], [3]])),
-        Trajectory({"state": np.array([[6.0, 1], [8, 1]]), "front": np.full((2, 2, 2, 1), 51, np.uint8)}, np.array([[-1.0]])),
+        Trajectory(
+            {"state": np.array([[0.0, 1], [2, 1], [4, 1]]), "front": np.full((3, 2, 2, 1), 51, np.uint8)},
+            np.array([[1.0], [3]]),
+        ),
+        Trajectory(
+            {"state": np.array([[6.0, 1], [8, 1]]), "front": np.full((2, 2, 2, 1), 51, np.uint8)}, np.array([[-1.0]])
+        ),
     ]
     write_dataset(tmp_path / "set", trajectories, row_group_rows=1)
     found = read_dataset(tmp_path / "set").statistics
@@ -232,7 +250,21 @@ def test_statistics_by_hand(tmp_path):
 def test_the_writers_settings_are_kept(tmp_path, make_trajectories):
     env = {"id": "Point-v0", "kwargs": {"size": 3}}
     generator = {"command": "record", "seed": 3}
-    write_dataset(tmp_path / "set", make_trajectories(2), fps=12.5, env=env, generator=generator, license="CC-BY-4.0", robot_type="arm")
+    write_dataset(
+        tmp_path / "set",
+        make_trajectories(2),
+        fps=12.5,
+        env=env,
+        generator=generator,
+        license="CC-BY-4.0",
+        robot_type="arm",
+    )
     info = read_dataset(tmp_path / "set").info
-    assert (info.fps, info.env, info.generator, info.license, info.robot_type) == (12.5, env, generator, "CC-BY-4.0", "arm")
+    assert (info.fps, info.env, info.generator, info.license, info.robot_type) == (
+        12.5,
+        env,
+        generator,
+        "CC-BY-4.0",
+        "arm",
+    )
     assert "license: CC-BY-4.0" in (Path(tmp_path) / "set/README.md").read_text()
