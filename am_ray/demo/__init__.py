@@ -1,0 +1,167 @@
+"""``make demo``: the main job at a small scale. PyBullet -> Parquet -> Ray Data -> RLlib -> evaluation, then a table.
+
+The settings beside this file are the demo's defaults; they are ordinary recipe and config files, and every stage is
+the public command's own function. A demo that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from am_ray.types import AmRayError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+logger = logging.getLogger(__name__)
+
+_HERE = Path(__file__).parent
+OURS, CLONING = "actionable_models", "behavior_cloning"
+EVALUATION_SEED = 1
+
+
+@dataclass(frozen=True)
+class DemoScale:
+    """How much of everything.
+
+    Attributes:
+        recipe: File name of the data's recipe, beside this module.
+        config: File name of the training's config.
+        episodes: Of data; ``None`` means as the recipe says.
+        updates: Of the learner at most; ``None`` means as the config says.
+        goals: Evaluation episodes per task.
+    """
+
+    recipe: str
+    config: str
+    episodes: int | None = None
+    updates: int | None = None
+    goals: int = 64
+
+
+STATE_DEMO = DemoScale("recipe.yaml", "pretrain.yaml")
+IMAGE_DEMO = DemoScale("recipe_images.yaml", "pretrain_images.yaml")
+
+
+class DemoError(AmRayError):
+    """A stage of the demo ended badly; the message names its log."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """The table of success rates, where the rest is, and the numbers of ``summary.json``."""
+
+    table: Table
+    footer: str
+    summary: dict[str, Any]
+
+
+def smoke(scale: DemoScale) -> DemoScale:
+    """A minute's worth, to see that all parts work; its numbers mean nothing."""
+    return replace(scale, episodes=40, updates=40, goals=2)
+
+
+def run_demo(out: Path, scale: DemoScale) -> DemoResult:
+    """Runs all stages; writes ``summary.json``, ``panels.png`` and ``episode.gif`` into ``out``, beside data and runs.
+
+    Raises:
+        DemoError: A training process ended badly.
+    """
+    began = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    seconds: dict[str, float] = {}
+    with _Stopwatch("collect", seconds):
+        _collect(out / "data", scale)
+    with _Stopwatch("pretrain", seconds):
+        _pretrain_side_by_side(out, scale)
+    with _Stopwatch("evaluate", seconds):
+        table, summary = _evaluate(out, scale)
+    total = time.perf_counter() - began
+    summary |= {"seconds": round(total, 1), "stages": {name: round(value, 1) for name, value in seconds.items()}}
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    stages = ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
+    footer = (
+        f"{total / 60:.1f} minutes ({stages}) on {os.cpu_count()} CPUs.\n"
+        f"Figure {out / 'panels.png'}, animation {out / 'episode.gif'}, numbers {out / 'summary.json'}."
+    )
+    return DemoResult(table, footer, summary)
+
+
+class _Stopwatch:
+    """Says that a stage begins, and notes how long it took."""
+
+    def __init__(self, stage: str, seconds: dict[str, float]) -> None:
+        self._stage, self._seconds = stage, seconds
+
+    def __enter__(self) -> None:
+        logger.info("demo: %s", self._stage)
+        self._began = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self._seconds[self._stage] = time.perf_counter() - self._began
+
+
+def _collect(data: Path, scale: DemoScale) -> None:
+    from am_ray.collection import collect
+
+    if (data / "meta" / "manifest.json").exists():
+        logger.info("demo: %s is there already", data)
+        return
+    collect(_HERE / scale.recipe, data, episodes=scale.episodes)
+
+
+def _pretrain_side_by_side(out: Path, scale: DemoScale) -> None:
+    """Ours and cloning at the same time, a process and a core each: the same data, the same minutes."""
+    runs = {method: _start_pretraining(method, out, scale) for method in (OURS, CLONING)}
+    try:
+        for method, process in runs.items():
+            if process.wait() != 0:
+                raise DemoError(
+                    f"pre-training {method} ended with exit status {process.returncode}; expected 0. "
+                    f"Read {out / method}.log."
+                )
+    finally:
+        for process in runs.values():
+            process.terminate()
+
+
+def _start_pretraining(method: str, out: Path, scale: DemoScale) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "am_ray", "pretrain", str(_HERE / scale.config), "--dataset", str(out / "data")]
+    command += ["--storage", str(out), "--run-name", method, "--set", f"algorithm.method={method}"]
+    if scale.updates is not None:
+        command += ["--set", f"training.updates={scale.updates}", "--set", "training.updates_per_iteration=20"]
+    # The bar of ours is shown; the other run only logs.
+    log = (out / f"{method}.log").open("ab")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    stderr = None if method == OURS else log
+    with log:
+        return subprocess.Popen(command, stdout=log, stderr=stderr, env=environment)
+
+
+def _evaluate(out: Path, scale: DemoScale) -> tuple[Table, dict[str, Any]]:
+    from am_ray.evaluation import evaluate, results_table, write_figure, write_gif
+
+    workers = len(os.sched_getaffinity(0))
+    ours = evaluate(
+        out / OURS, episodes=scale.goals, seed=EVALUATION_SEED, workers=workers, panels_dir=out / "panels"
+    )
+    cloned = evaluate(out / CLONING, episodes=scale.goals, seed=EVALUATION_SEED, workers=workers, baselines=False)
+    rows: dict[str, Any] = {"actionable models": ours.tasks, "behaviour cloning": cloned.tasks}
+    rows |= {"random": ours.random, "oracle": ours.oracle}
+    if ours.recordings:
+        write_figure(ours.recordings, out / "panels.png")
+        best = max(ours.recordings, key=lambda result: result.success)
+        if best.recording is not None:
+            write_gif(best.recording.frames, out / "episode.gif")
+    summary = ours.to_json() | {CLONING: cloned.to_json()["tasks"]}
+    kinds = ", ".join(ours.env_kwargs["kinds"])
+    title = f"Tray, {ours.env_kwargs['arm']} arm, kinds {kinds}; goals from seeds that are not in the data"
+    return results_table({name: results for name, results in rows.items() if results}, title=title), summary
