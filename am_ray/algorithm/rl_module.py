@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,10 +36,17 @@ class ObjectiveModule(TorchRLModule):
             self.objective = build_model(config["spec"], config["statistics"], config["settings"])
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """The loss of one batch of transitions, NaN (in every gradient too) if anything in the batch is not finite."""
-        transitions: TransitionBatch[Tensor] = batch[TRANSITIONS]
+        """The loss of one batch of transitions, NaN (in every gradient too) if anything in the batch is not finite.
+
+        The network itself sees a finite batch: draws from NaN probabilities would raise on one learner while the others
+        wait for its gradients.
+        """
+        transitions, is_finite = _finite(batch[TRANSITIONS])
         result = self.objective.loss(transitions, generator=batch[GENERATOR])
-        return {LOSS: result.loss * _one_if_finite(transitions, result.loss), METRICS: result.metrics}
+        # A factor of 1, or of NaN. Gradients are averaged over learners, so one check of their norm makes all skip.
+        # (Encoders clip their inputs: without it an infinity in the batch could pass unseen.)
+        factor = is_finite + result.loss.detach() * 0.0
+        return {LOSS: result.loss * factor, METRICS: result.metrics}
 
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """The greedy action for Dict observations with ``observation`` and ``desired_goal``."""
@@ -53,20 +61,27 @@ class ObjectiveModule(TorchRLModule):
         return self._forward_inference(batch, **kwargs)
 
 
-def _one_if_finite(batch: TransitionBatch[Tensor], loss: Tensor) -> Tensor:
-    """1, or NaN if the loss or any float of the batch is NaN or infinite.
+@torch.no_grad()
+def _finite(batch: TransitionBatch[Tensor]) -> tuple[TransitionBatch[Tensor], Tensor]:
+    """The batch with zeros for what is not finite, and a scalar: 1, or NaN if there was any. No device sync."""
+    total = batch.action.new_ones(())
 
-    As a factor it turns every gradient into NaN, also those of other learners once gradients are averaged, so that
-    one check of the gradient norm makes all learners skip. (Encoders clip their inputs, so an infinity in the batch
-    could otherwise pass unseen.)
-    """
-    features = (batch.observation, batch.next_observation, batch.goal)
-    floats = [value for group in features for value in group.values() if value.is_floating_point()]
-    with torch.no_grad():
-        total = loss.detach() * 0.0
-        for value in (*floats, batch.action, batch.next_action):
-            total = total + (value.sum() * 0.0)
-        return total + 1.0
+    def clean(value: Tensor) -> Tensor:
+        nonlocal total
+        if not value.is_floating_point():
+            return value
+        total = total + value.sum() * 0.0
+        return value.nan_to_num(0.0, 0.0, 0.0)
+
+    cleaned = replace(
+        batch,
+        observation={name: clean(value) for name, value in batch.observation.items()},
+        next_observation={name: clean(value) for name, value in batch.next_observation.items()},
+        goal={name: clean(value) for name, value in batch.goal.items()},
+        action=clean(batch.action),
+        next_action=clean(batch.next_action),
+    )
+    return cleaned, total
 
 
 def _to_numpy(value: Any) -> Any:

@@ -1,0 +1,213 @@
+"""One gradient step: what it does, what it refuses, and that it can be taken up anywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+
+from am_ray.algorithm.learner import NonFiniteTrainingError, ObjectiveLearner, update_seed
+from am_ray.algorithm.offline_data import DatasetShards
+from am_ray.core.updates import step_if_finite
+from am_ray.models.checkpoint import TrainingState
+from am_ray.models.policy import GoalConditionedPolicy, build_model
+from am_ray.types import CheckpointError, TransitionBatch
+
+from .conftest import Disturbed, build_learner, tiny_config, train
+
+
+def source_for(dataset: str, spoil: dict[int, Any] | None = None, **settings: Any) -> Disturbed:
+    return Disturbed(DatasetShards(tiny_config(dataset, **settings)).sample(1)[0], spoil or {})
+
+
+def assert_same(one: TrainingState, other: TrainingState) -> None:
+    for mine, theirs in ((one.weights, other.weights), (one.optimizer, other.optimizer)):
+        assert mine.keys() == theirs.keys()
+        assert [name for name in mine if mine[name].tobytes() != theirs[name].tobytes()] == []
+
+
+def test_updates_are_those_of_a_bare_loop(point_world: str) -> None:
+    """RLlib adds nothing: the same weights, bit for bit, as ten lines of torch."""
+    learner = build_learner(point_world)
+    source = source_for(point_world)
+    train(learner, source, 7)
+
+    config = tiny_config(point_world)
+    facts = config.get_default_rl_module_spec().model_config
+    torch.manual_seed(3)
+    model = build_model(facts["spec"], facts["statistics"], facts["settings"])
+    parameters = model.trainable_parameters()
+    optimizer = torch.optim.AdamW(parameters, lr=5e-4, weight_decay=0.0, fused=True)
+    batches = source.source.batches(0)
+    for update in range(7):
+        columns = next(batches)
+        batch = TransitionBatch.from_columns(
+            {k: {n: torch.from_numpy(x) for n, x in v.items()} if isinstance(v, dict) else torch.from_numpy(v)
+             for k, v in columns.items()}
+        )  # fmt: skip
+        optimizer.zero_grad()
+        model.loss(batch, generator=torch.Generator().manual_seed(update_seed(3, 0, update))).loss.backward()
+        step_if_finite(optimizer, parameters, max_gradient_norm=10.0)
+        model.update_averages()
+    expected = model.state_dict()
+    found = learner.training_state()
+    assert found.update == 7
+    assert found.weights.keys() == expected.keys()
+    assert all(found.weights[name].tobytes() == value.numpy().tobytes() for name, value in expected.items())
+
+
+@pytest.mark.parametrize("stops", [(4,), (1, 3), (2, 2), (1, 1, 1, 1)])
+def test_training_can_be_cut_anywhere(point_world: str, stops: tuple[int, ...]) -> None:
+    whole = build_learner(point_world)
+    train(whole, source_for(point_world), 4)
+    state = None
+    for updates in stops:
+        part = build_learner(point_world)
+        if state is not None:
+            part.load_training_state(state, "here")
+        source = source_for(point_world)
+        train(part, source, updates)
+        assert source.started_at == [0 if state is None else state.update]
+        state = part.training_state()
+    assert state is not None
+    assert state.update == 4
+    assert_same(whole.training_state(), state)
+
+
+def _spoil(column: str, value: float) -> Callable[[dict[str, Any]], None]:
+    def spoil(columns: dict[str, Any]) -> None:
+        array = columns[column]
+        array = array["state"] if isinstance(array, dict) else array
+        array[3, 0] = value
+
+    return spoil
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", ["observation", "next_observation", "goal", "action", "next_action"])
+def test_a_batch_that_is_not_finite_changes_nothing(point_world: str, column: str, value: float) -> None:
+    learner = build_learner(point_world, proposal="learned")
+    source = source_for(point_world, {3: _spoil(column, value)}, proposal="learned")
+    train(learner, source, 3)
+    before = learner.training_state()
+    result = train(learner, source, 1)
+    after = learner.training_state()
+    assert_same(before, after)
+    assert (after.update, after.skipped_updates, after.skipped_in_a_row) == (4, 1, 1)
+    assert float(result["train"]["skipped_updates"]) == 1.0
+    train(learner, source, 1)
+    assert learner.training_state().skipped_in_a_row == 0
+    assert learner.training_state().skipped_updates == 1
+    assert learner.training_state().weights["critic.logit.weight"].tobytes() != (
+        before.weights["critic.logit.weight"].tobytes()
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_gradient_or_loss_that_is_not_finite_changes_nothing(point_world: str, value: float) -> None:
+    learner, source = build_learner(point_world), source_for(point_world)
+    train(learner, source, 2)
+    before = learner.training_state()
+    hook = learner._parameters[0].register_hook(lambda gradient: gradient * value)
+    train(learner, source, 1)
+    hook.remove()
+    loss = learner._objective.loss
+    learner._objective.loss = lambda *a, **k: dataclasses.replace(loss(*a, **k), loss=loss(*a, **k).loss + value)
+    train(learner, source, 1)
+    after = learner.training_state()
+    assert_same(before, after)
+    assert after.skipped_in_a_row == 2
+
+
+def test_too_many_skips_in_a_row_stop_training(point_world: str) -> None:
+    spoil = {update: _spoil("action", np.nan) for update in (1, 2, 4, 5, 6)}
+    learner, source = build_learner(point_world, max_skipped_updates=3), source_for(point_world, spoil)
+    train(learner, source, 6)
+    with pytest.raises(NonFiniteTrainingError, match="update 7: .* 3 updates in a row"):
+        train(learner, source, 1)
+
+
+def test_the_learning_rate_is_that_of_the_settings_from_the_first_update_on(point_world: str) -> None:
+    """RLlib restores the optimizer's old rate and keeps it for a whole iteration."""
+    fast, slow, source = build_learner(point_world, lr=0.5), build_learner(point_world, lr=0.0), source_for(point_world)
+    train(fast, source, 1)
+    slow.set_state(fast.get_state())
+    before = slow.training_state()
+    assert slow._optimizer.param_groups[0]["lr"] == 0.5
+    train(slow, source_for(point_world), 1)
+    after = slow.training_state()
+    assert after.weights["critic.logit.weight"].tobytes() == before.weights["critic.logit.weight"].tobytes()
+
+
+def test_a_live_learner_can_be_rolled_back(point_world: str) -> None:
+    """RLlib's set_state keeps the newer weights; ours restores weights, optimizer, counters and data position."""
+    learner, source = build_learner(point_world), source_for(point_world)
+    train(learner, source, 2)
+    saved, rllib_state = learner.training_state(), learner.get_state()
+    train(learner, source, 2)
+    expected = learner.training_state()
+    for restore in (lambda: learner.set_state(rllib_state), lambda: learner.load_training_state(saved, "here")):
+        restore()
+        assert_same(saved, learner.training_state())
+        train(learner, source, 2)
+        assert_same(expected, learner.training_state())
+    assert source.started_at == [0, 2, 2]
+
+
+def test_a_state_of_another_network_is_refused(point_world: str) -> None:
+    other = build_learner(point_world, width=9)
+    train(other, source_for(point_world), 1)
+    learner = build_learner(point_world)
+    with pytest.raises(CheckpointError, match=r"here: .* weights do not fit"):
+        learner.load_training_state(other.training_state(), "here")
+    mixed = dataclasses.replace(learner.training_state(), optimizer=other.training_state().optimizer)
+    with pytest.raises(CheckpointError, match=r"here: the optimizer's state"):
+        learner.load_training_state(mixed, "here")
+
+
+def test_weights_begin_as_the_seed_says(point_world: str) -> None:
+    torch.manual_seed(0)
+    one = build_learner(point_world).training_state()
+    torch.manual_seed(1)
+    assert_same(one, build_learner(point_world).training_state())
+    config = tiny_config(point_world).debugging(seed=4)
+    other = ObjectiveLearner(config=config, module_spec=config.get_multi_rl_module_spec())
+    other.build()
+    assert (
+        other.training_state().weights["critic.logit.weight"].tobytes() != one.weights["critic.logit.weight"].tobytes()
+    )
+
+
+def test_generators_differ_by_seed_learner_and_update() -> None:
+    seeds = {update_seed(s, r, u) for s in range(5) for r in range(4) for u in range(200)}
+    assert len(seeds) == 5 * 4 * 200
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert update_seed(1, 2, 3) == 6520558355739401531
+
+
+def test_metrics_are_means_over_sampled_updates(point_world: str) -> None:
+    learner = build_learner(point_world, batch_size=512)
+    metrics = train(learner, source_for(point_world, batch_size=512), 20)
+    assert float(metrics["data"]["chained_share"]) == pytest.approx(0.5, abs=0.06)
+    assert set(metrics["train"]) == {"loss", "gradient_norm", "skipped_updates", "learning_rate"}
+
+
+def test_the_module_acts_greedily_for_rllib(point_world: str) -> None:
+    learner = build_learner(point_world)
+    rng = np.random.default_rng(0)
+    states, goals = rng.normal(size=(5, 2)).astype(np.float32), rng.normal(size=(5, 2)).astype(np.float32)
+    observation = {
+        "observation": {"state": torch.from_numpy(states)},
+        "desired_goal": {"state": torch.from_numpy(goals)},
+    }
+    module = learner.module[DEFAULT_MODULE_ID]
+    found = module.forward_inference({Columns.OBS: observation})[Columns.ACTIONS].numpy()
+    assert np.array_equal(found, GoalConditionedPolicy(learner._objective, seed=3).act(states, goals))
+    explored = module.forward_exploration({Columns.OBS: observation})[Columns.ACTIONS]
+    assert torch.all(explored.abs() <= 1.0)
