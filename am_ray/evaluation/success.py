@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +14,8 @@ from am_ray.evaluation.report import EvaluationReport, TaskResult
 from am_ray.evaluation.rollout import ENDS_ONLY
 from am_ray.evaluation.runner import LEARNT, ORACLE, RANDOM, EpisodeJob, EpisodeResult, RunnerSetup
 from am_ray.evaluation.tasks import TaskSpec, episode_seeds, tasks_from_reset_options, tray_tasks
-from am_ray.evaluation.workers import OnResult, open_workers
+from am_ray.evaluation.workers import open_workers
+from am_ray.progress import progress_bar
 from am_ray.types import EnvironmentContractError, SettingsError
 
 if TYPE_CHECKING:
@@ -73,8 +72,8 @@ def evaluate(
         has_oracle = pool.check(specs, seed)
         policies = [LEARNT, *([RANDOM] if baselines else []), *([ORACLE] if baselines and has_oracle else [])]
         jobs = plan_jobs(policies, specs, episodes=episodes, seed=seed)
-        with _progress("episodes", len(jobs)) as on_result:
-            results = pool.run(jobs, on_result)
+        with progress_bar("episodes", len(jobs)) as advance:
+            results = pool.run(jobs, lambda result: advance(1))
         recordings: list[EpisodeResult] = []
         if panels_dir is not None:
             # Episodes follow from their seeds, so those worth a picture are known only now and simply run again.
@@ -82,8 +81,8 @@ def evaluate(
             chosen = choose_episodes(own, panels_per_task)
             filmed = choose_animations(chosen, animations)
             again = [replace(r.job, frame_stride=1 if r in filmed else ENDS_ONLY) for r in chosen]
-            with _progress("panels", len(again)) as on_result:
-                recordings = [r for r in pool.run(again, on_result) if r.recording is not None]
+            with progress_bar("panels", len(again)) as advance:
+                recordings = [r for r in pool.run(again, lambda result: advance(1)) if r.recording is not None]
             write_panels(recordings, panels_dir)
     by_policy = {policy: _task_results(results, policy, specs) for policy in policies}
     return EvaluationReport(
@@ -169,20 +168,3 @@ def _name_of(checkpoint: str | Path | Callable[[], Policy]) -> str:
     if callable(checkpoint):
         return getattr(checkpoint, "__qualname__", type(checkpoint).__name__)
     return str(checkpoint)
-
-
-@contextmanager
-def _progress(title: str, total: int) -> Iterator[OnResult]:
-    """A progress bar on stderr, which is silent where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(file=sys.stderr)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(title, total=total)
-
-        def on_result(result: EpisodeResult) -> None:
-            bar.advance(task)
-
-        yield on_result

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from am_ray.evaluation.runner import EpisodeJob, EpisodeResult, EpisodeRunner, RunnerSetup
 from am_ray.evaluation.tasks import TaskSpec
+from am_ray.ray_session import ray_session
 from am_ray.types import AmRayError
 
 logger = logging.getLogger(__name__)
@@ -181,22 +182,12 @@ def open_workers(setup: RunnerSetup, *, workers: int, timeout_s: float) -> Itera
             finally:
                 local.close()
         return
-    import ray
-
-    owns_ray = not ray.is_initialized()
-    if owns_ray:
-        ray.init(
-            address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, configure_logging=False
-        )
-    try:
+    with ray_session(num_cpus=workers):
         actors = RayWorkers(setup, workers=workers, timeout_s=timeout_s)
         try:
             yield actors
         finally:
             actors.close()
-    finally:
-        if owns_ray:
-            ray.shutdown()
 
 
 @contextmanager
