@@ -129,7 +129,7 @@ def test_too_many_skips_in_a_row_stop_training(point_world: str) -> None:
     spoil = {update: _spoil("action", np.nan) for update in (1, 2, 4, 5, 6)}
     learner, source = build_learner(point_world, max_skipped_updates=3), source_for(point_world, spoil)
     train(learner, source, 6)
-    with pytest.raises(NonFiniteTrainingError, match="update 7: .* 3 updates in a row"):
+    with pytest.raises(NonFiniteTrainingError, match=r"update 7: .* 3 updates in a row"):
         train(learner, source, 1)
 
 
