@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -134,8 +135,9 @@ def _train(
     logger.info("ingest: %s; updates %d to %d", mode, algorithm.num_updates, total)
     begin = saved_at = algorithm.num_updates
     directory, metrics, began = None, {}, time.perf_counter()
+    ends = began + 60.0 * settings.training.max_minutes if settings.training.max_minutes else math.inf
     with stop_on_signals(algorithm.request_stop) as stop:
-        while algorithm.num_updates < total and stop.signal is None:
+        while algorithm.num_updates < total and stop.signal is None and time.perf_counter() < ends:
             metrics = _numbers(_train_once(algorithm, run))
             update = algorithm.num_updates
             run.append_metrics({"update": update, "seconds": time.perf_counter() - began} | metrics)

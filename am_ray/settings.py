@@ -217,6 +217,8 @@ class TrainingSettings(_Checked):
     """How long, and what is written on the way."""
 
     updates: int = _bounded(20_000, 1, None)
+    # Training also ends after this many minutes of one call, at the end of an iteration; 0: no such limit.
+    max_minutes: float = _bounded(0.0, 0.0, None)
     # Updates of one RLlib iteration: its fixed cost is about 10 ms, so hundreds.
     updates_per_iteration: int = _bounded(500, 1, None)
     # Updates between two checkpoints, rounded to whole iterations; the last iteration always writes one.

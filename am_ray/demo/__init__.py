@@ -1,7 +1,7 @@
 """``make demo``: the main job at a small scale. PyBullet -> Parquet -> Ray Data -> RLlib -> evaluation, then a table.
 
 The settings beside this file are the demo's defaults; they are ordinary recipe and config files, and every stage is
-the public command's own function. A demo that was stopped goes on where it was.
+the public command's own function. Data that are there already are used again; training always begins anew.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -136,6 +137,8 @@ def _pretrain_side_by_side(out: Path, scale: DemoScale) -> None:
 def _start_pretraining(method: str, out: Path, scale: DemoScale) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "am_ray", "pretrain", str(_HERE / scale.config), "--dataset", str(out / "data")]
     command += ["--storage", str(out), "--run-name", method, "--set", f"algorithm.method={method}"]
+    # Both stop by the clock, so a run that exists cannot be gone on with: the demo trains anew.
+    shutil.rmtree(out / method, ignore_errors=True)
     if scale.updates is not None:
         command += ["--set", f"training.updates={scale.updates}", "--set", "training.updates_per_iteration=20"]
     # The bar of ours is shown; the other run only logs.
@@ -151,7 +154,13 @@ def _evaluate(out: Path, scale: DemoScale) -> tuple[Table, dict[str, Any]]:
 
     workers = len(os.sched_getaffinity(0))
     ours = evaluate(
-        out / OURS, episodes=scale.goals, seed=EVALUATION_SEED, workers=workers, panels_dir=out / "panels"
+        out / OURS,
+        episodes=scale.goals,
+        seed=EVALUATION_SEED,
+        workers=workers,
+        panels_dir=out / "panels",
+        panels_per_task=2,
+        animations=1,
     )
     cloned = evaluate(out / CLONING, episodes=scale.goals, seed=EVALUATION_SEED, workers=workers, baselines=False)
     rows: dict[str, Any] = {"actionable models": ours.tasks, "behaviour cloning": cloned.tasks}
