@@ -86,7 +86,7 @@ def _put_in(tray: Tray, rng: np.random.Generator, job: Job) -> Iterator[Action]:
 
 
 def _put_down(tray: Tray, rng: np.random.Generator, job: Job) -> Iterator[Action]:
-    xy = draw_free_place(job.start, job.target, rng)
+    xy = draw_free_place(job.start, job.target, rng, min_move_m=MIN_TARGET_MOVE_M + 0.01)
     aim = tray.robot.pose().position[:2] if xy is None else xy
     yield from place(tray, job.target, aim, in_container=False, offset=job.offset)
 

@@ -14,8 +14,9 @@ from am_ray.types import SettingsError
 
 WALL_MARGIN_M = 0.02  # a finger must fit between an object and the tray's wall
 CENTRE_MARGIN_M = 0.055  # and so must the open hand
-CONTAINER_MARGIN_M = 0.05  # 3 cm and a finger's width
-OBJECT_GAPS_M = (0.035, 0.028, 0.02, 0.014, 0.008)  # tried in this order: wide gaps let the open fingers in
+BIN_MARGIN_M = 0.05  # 3 cm and a finger's width from its wall
+PLATE_MARGIN_M = 0.03  # it has no wall
+OBJECT_GAPS_M = (0.035, 0.028, 0.02, 0.014, 0.009, 0.005)  # tried in this order: wide gaps let the open fingers in
 TRIES_PER_GAP = 20
 TRIES_PER_OBJECT = 40
 
@@ -39,6 +40,23 @@ class Footprint:
 
 
 @dataclass(frozen=True)
+class KeepOut:
+    """Ground that no object may start on: a square or a disc of half width ``half_m``, and a margin around it."""
+
+    centre: tuple[float, float]
+    half_m: float
+    margin_m: float
+    is_round: bool
+
+    def distance_m(self, x: float, y: float) -> float:
+        """From a point to the square or disc; 0 inside."""
+        dx, dy = abs(x - self.centre[0]), abs(y - self.centre[1])
+        if self.is_round:
+            return max(math.hypot(dx, dy) - self.half_m, 0.0)
+        return math.hypot(max(dx - self.half_m, 0.0), max(dy - self.half_m, 0.0))
+
+
+@dataclass(frozen=True)
 class Layout:
     """A start. ``container_xy`` is ``None`` without a container."""
 
@@ -53,13 +71,27 @@ def container_half_m(container: str) -> float:
     return BIN_HALF_M + BIN_THICKNESS_M if container == "bin" else PLATE_RADIUS_M
 
 
+def keep_out_of(container: str | None, xy: tuple[float, float] | None, margin_m: float | None = None) -> KeepOut | None:
+    """The ground of a container with the margin of a start, or another one; ``None`` without a container."""
+    if container is None or xy is None:
+        return None
+    is_round = container == "plate"
+    if margin_m is None:
+        margin_m = PLATE_MARGIN_M if is_round else BIN_MARGIN_M
+    return KeepOut(xy, container_half_m(container), margin_m, is_round)
+
+
 def footprint(kind: ObjectKind, xy: tuple[float, float], yaw_rad: float) -> Footprint:
-    """Three circles that cover the object as seen from above."""
+    """Circles in a row along the object's long side, at most a diameter apart, that cover it as seen from above.
+
+    Corners stick out by at most 0.41 radii.
+    """
     long, short = kind.size[0] / 2, kind.size[1] / 2
     reach = max(long - short, 0.0)
-    dx, dy = reach * math.cos(yaw_rad), reach * math.sin(yaw_rad)
-    x, y = xy
-    return Footprint(((x - dx, y - dy), (x, y), (x + dx, y + dy)), short)
+    count = math.ceil(reach / short - 1e-9) + 1
+    steps = [reach * (2 * i / (count - 1) - 1) for i in range(count)] if count > 1 else [0.0]
+    (x, y), cos, sin = xy, math.cos(yaw_rad), math.sin(yaw_rad)
+    return Footprint(tuple((x + step * cos, y + step * sin) for step in steps), short)
 
 
 def sample_layout(
@@ -94,7 +126,7 @@ def is_free(
     xy: tuple[float, float],
     yaw_rad: float,
     others: Sequence[Footprint],
-    keep_out: tuple[tuple[float, float], float] | None,
+    keep_out: KeepOut | None,
     gap_m: float,
 ) -> bool:
     """Whether an object fits somewhere: inside the walls, out of the container, ``gap_m`` from other footprints.
@@ -108,11 +140,9 @@ def is_free(
     if any(abs(x) > limit or abs(y) > limit for x, y in mine.centres):
         return False
     if keep_out is not None:
-        (cx, cy), half = keep_out
-        distance = mine.radius + CONTAINER_MARGIN_M
-        for x, y in mine.centres:
-            if math.hypot(max(abs(x - cx) - half, 0.0), max(abs(y - cy) - half, 0.0)) < distance:
-                return False
+        clear = mine.radius + keep_out.margin_m
+        if any(keep_out.distance_m(x, y) < clear for x, y in mine.centres):
+            return False
     for other in others:
         apart = (mine.radius + other.radius + gap_m) ** 2
         for x, y in mine.centres:
@@ -138,7 +168,7 @@ def _place_objects(
     gap_m: float,
     colors: Mapping[str, Color],
 ) -> tuple[Placement, ...] | None:
-    keep_out = None if container_xy is None or container is None else (container_xy, container_half_m(container))
+    keep_out = keep_out_of(container, container_xy)
     taken: list[Footprint] = []
     placements: dict[str, Placement] = {}
     for name in sorted(kinds, key=lambda k: -find_kind(k).size[0]):  # the longest first: it has the fewest places

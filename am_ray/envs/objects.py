@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +50,12 @@ class ObjectKind:
     round_about_z: bool = False
     rolling: float = 0.0
 
-    def urdf(self, color: Color | None = None) -> Path:
-        """Path of its URDF, in the default colours or with another first one."""
-        colors = self.colors if color is None else (color, *self.colors[1:])
-        return body_urdf(self.name, self.mass_kg, self.size, self.parts(colors))
+
+@lru_cache(maxsize=1024)
+def object_urdf(kind: ObjectKind, color: Color | None = None) -> Path:
+    """Path of an object's URDF, in the default colours or with another first one."""
+    colors = kind.colors if color is None else (color, *kind.colors[1:])
+    return body_urdf(kind.name, kind.mass_kg, kind.size, kind.parts(colors))
 
 
 def _box(colors: tuple[Color, ...]) -> list[Part]:
@@ -161,6 +164,7 @@ def find_kind(name: str) -> ObjectKind:
     return KINDS[name]
 
 
+@cache
 def tray_urdf() -> Path:
     """The tray, its floor's top at z = 0, and the table around it."""
     floor, rim, table = (0.90, 0.91, 0.92), (0.36, 0.40, 0.46), (0.78, 0.68, 0.55)
@@ -177,6 +181,7 @@ def tray_urdf() -> Path:
     return body_urdf("tray", 1.0, (0.36, 0.36, 0.02), parts)
 
 
+@cache
 def container_urdf(container: str) -> Path:
     """A bin (square, walls of 4.5 cm) or a plate (round, flat), its underside at z = 0."""
     if container == "plate":

@@ -6,8 +6,8 @@ One `Simulation` is one physics client. It cannot be pickled: build it inside th
 from __future__ import annotations
 
 import contextlib
-import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,20 @@ SOLVER_ITERATIONS = 20  # 10 still grasps but slips more; 50 costs twice the tim
 GRAVITY_M_S2 = -9.81
 
 
-with contextlib.redirect_stderr(io.StringIO()):  # it prints its build time; real import errors still raise
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Sends file descriptor 2 to nowhere: PyBullet prints its build time from C; real import errors still raise."""
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+with _quiet_stderr():
     import pybullet
 
 

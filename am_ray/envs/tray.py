@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from am_ray.envs.layout import Layout
-from am_ray.envs.objects import CONTAINERS, container_urdf, find_kind, tray_urdf
+from am_ray.envs.objects import CONTAINERS, container_urdf, find_kind, object_urdf, tray_urdf
 from am_ray.envs.robot import ARMS, GripperPose, Robot
 from am_ray.envs.sim import Camera, FloatArray, Light, Simulation
 from am_ray.types import STATE, SettingsError
@@ -108,7 +108,7 @@ class Tray:
         for placement in layout.objects:
             kind = find_kind(placement.kind)
             position = (*placement.xy, kind.size[2] / 2 + 0.0005)
-            body = self.sim.load(kind.urdf(placement.color), position, placement.yaw_rad)
+            body = self.sim.load(object_urdf(kind, placement.color), position, placement.yaw_rad)
             self.sim.set_friction(body, -1, 1.0, rolling=kind.rolling)
             self._bodies[placement.kind] = body
         self.robot = Robot(self.sim, self.arm)
