@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +84,10 @@ class RunDirectory:
         return start
 
     def append_metrics(self, metrics: Mapping[str, float]) -> None:
+        """One more line; a NaN becomes null, for JSON has none."""
+        line = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         with self._metrics_path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(metrics) + "\n")
+            stream.write(json.dumps(line) + "\n")
 
     def save(self, checkpoint: Checkpoint, *, keep: int) -> Path:
         """Writes a checkpoint and deletes those beyond the ``keep`` newest."""
