@@ -28,9 +28,7 @@ class BestAction:
 @torch.no_grad()
 def best_of(score: ScoreFn, candidates: Float[Tensor, "b n a"]) -> BestAction:
     """The candidate with the highest score."""
-    scores = score(candidates)
-    best_score, index = scores.max(dim=1)
-    return BestAction(_pick(candidates, index), best_score)
+    return _best(candidates, score(candidates))
 
 
 @torch.no_grad()
@@ -57,25 +55,24 @@ def cem_argmax(
         The best action over all iterations. No gradient flows.
     """
     batch, num_samples, action_dim = initial.shape
-    samples = initial
-    best = best_of(score, samples)
-    scores = None
-    for iteration in range(1, num_iterations):
-        scores = score(samples) if scores is None else scores
+    samples, scores = initial, score(initial)
+    best = _best(samples, scores)
+    for _ in range(num_iterations - 1):
         elite_index = scores.topk(min(num_elites, num_samples), dim=1).indices
         elites = torch.gather(samples, 1, elite_index.unsqueeze(-1).expand(-1, -1, action_dim))
         mean, std = elites.mean(dim=1, keepdim=True), elites.std(dim=1, keepdim=True, correction=0).clamp_min(min_std)
         noise = torch.randn(batch, num_samples, action_dim, generator=generator, device=initial.device)
         samples = (mean + std * noise).clamp(-1.0, 1.0)
         scores = score(samples)
-        round_score, index = scores.max(dim=1)
-        better = round_score > best.score
+        found = _best(samples, scores)
+        better = found.score > best.score
         best = BestAction(
-            torch.where(better.unsqueeze(-1), _pick(samples, index), best.action),
-            torch.where(better, round_score, best.score),
+            torch.where(better.unsqueeze(-1), found.action, best.action),
+            torch.where(better, found.score, best.score),
         )
     return best
 
 
-def _pick(actions: Float[Tensor, "b n a"], index: Tensor) -> Float[Tensor, "b a"]:
-    return actions[torch.arange(len(actions), device=actions.device), index]
+def _best(actions: Float[Tensor, "b n a"], scores: Float[Tensor, "b n"]) -> BestAction:
+    best_score, index = scores.max(dim=1)
+    return BestAction(actions[torch.arange(len(actions), device=actions.device), index], best_score)

@@ -100,9 +100,7 @@ class ActionableModel(nn.Module):
         total = parts.total
         if self.proposal is not None:
             is_hindsight = (batch.source == GoalSource.HINDSIGHT).float()
-            proposal_loss = cloning_loss(
-                self.proposal(observation, goal), *self.proposal.split(action), is_hindsight
-            )
+            proposal_loss = cloning_loss(self.proposal(observation, goal), *self.proposal.split(action), is_hindsight)
             total = total + proposal_loss
             metrics["proposal/loss"] = proposal_loss.detach()
         return LossResult(total, metrics)
@@ -133,7 +131,9 @@ class ActionableModel(nn.Module):
         config = self.settings.critic
         features = self.target_critic.encode(next_observation, goal)
         next_action = self.action_scale.to_unit(batch.next_action)
-        next_value = torch.sigmoid(self._max_target_logit(batch, features, next_action, next_observation, goal, generator))
+        next_value = torch.sigmoid(
+            self._max_target_logit(batch, features, next_action, next_observation, goal, generator)
+        )
         is_hindsight = batch.source == GoalSource.HINDSIGHT
         y = bellman_target(next_value, reached=is_hindsight & batch.is_end, discount=config.discount)
         kind = ChainedEnd(config.chained_end)

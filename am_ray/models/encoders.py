@@ -57,7 +57,9 @@ class ImageEncoder(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         for _ in stages:
             height, width = (height + 1) // 2, (width + 1) // 2
-        self.project = nn.Sequential(nn.Linear(stages[-1] * height * width, features), nn.LayerNorm(features), nn.ReLU())
+        self.project = nn.Sequential(
+            nn.Linear(stages[-1] * height * width, features), nn.LayerNorm(features), nn.ReLU()
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         x = images.permute(0, 3, 1, 2).float().div(255.0).sub(0.5)

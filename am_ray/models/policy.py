@@ -81,9 +81,7 @@ class GoalConditionedPolicy:
         return reduced
 
 
-def _as_mapping(
-    value: NumpyObservation, shapes: Mapping[str, tuple[int, ...]], what: str
-) -> Mapping[str, np.ndarray]:
+def _as_mapping(value: NumpyObservation, shapes: Mapping[str, tuple[int, ...]], what: str) -> Mapping[str, np.ndarray]:
     if isinstance(value, Mapping):
         return value
     if len(shapes) == 1:
