@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 _MAY_DIFFER = (
     "dataset",  # compared by digest instead: a dataset may move
     "training.updates",
+    "training.max_minutes",
     "training.updates_per_iteration",
     "training.checkpoint_every",
     "training.keep_checkpoints",

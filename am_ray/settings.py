@@ -176,6 +176,13 @@ class AlgorithmSettings:
     optimization: OptimizationSettings = field(default_factory=OptimizationSettings)
     cloning: CloningSettings = field(default_factory=CloningSettings)
 
+    @property
+    def drawn_goals(self) -> RelabelSettings:
+        """What the data path draws: cloning learns from hindsight goals alone, so its batches hold no others."""
+        if self.method == "behavior_cloning":
+            return dataclasses.replace(self.relabel, chaining_ratio=0.0)
+        return self.relabel
+
 
 @dataclass(frozen=True)
 class IngestSettings(_Checked):

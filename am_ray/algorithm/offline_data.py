@@ -77,7 +77,7 @@ class DatasetShards(OfflineData):
             self._sources = open_ingest(
                 self.path[0],
                 dataset_facts(self.path[0]).spec,
-                settings.relabel,
+                settings.drawn_goals,
                 self.config.ingest_settings(),
                 batch_size=settings.optimization.batch_size,
                 discount=settings.critic.discount,
