@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from am_ray.evaluation.runner import EpisodeJob, EpisodeResult, EpisodeRunner, RunnerSetup
 from am_ray.evaluation.tasks import TaskSpec
 from am_ray.ray_session import ray_session
-from am_ray.types import AmRayError
+from am_ray.types import AmRayError, EnvironmentContractError
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +100,12 @@ class RayWorkers:
             has_oracle: bool = ray.get(actor.check.remote(list(tasks), seed), timeout=PREPARE_TIMEOUT_S)
         except ray.exceptions.RayTaskError as error:
             raise _cause(error) from None
+        except ray.exceptions.RayError as error:
+            raise EnvironmentContractError(
+                f"evaluation workers: the first one died or hung while it built policy and environment "
+                f"({type(error).__name__}); expected it to be ready within {PREPARE_TIMEOUT_S:g} s. "
+                f"Run with --workers 1 to see the error; free CPUs if a running Ray instance is full."
+            ) from error
         self._idle.append(actor)
         return has_oracle
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
 import pytest
-from policies import MakeTowards
+from policies import MakeTowards, Towards
 
 from am_ray.evaluation import evaluate
 from am_ray.evaluation.report import EvaluationReport
 from am_ray.evaluation.runner import EpisodeTimeoutError, time_limit
 from am_ray.evaluation.tasks import episode_seeds
+from am_ray.types import EnvironmentContractError
 
 ID = "point_world:PointWorld-v0"
 SEEDS = episode_seeds(0, "default", 10)
@@ -43,7 +45,7 @@ def test_a_hang_costs_one_episode() -> None:
 def test_a_dead_or_hung_worker_costs_one_episode(local_ray: None) -> None:
     kwargs = {"faults": {"crash": [SEEDS[1]], "hang": [SEEDS[4]], "raise": [SEEDS[6]]}}
     report = evaluate(
-        MakeTowards(), env_id=ID, env_kwargs=kwargs, episodes=10, workers=2, baselines=False, episode_timeout_s=3.0
+        MakeTowards(), env_id=ID, env_kwargs=kwargs, episodes=10, workers=2, baselines=False, episode_timeout_s=6.0
     )
     check_only_the_faulty_are_missing(report, [SEEDS[1], SEEDS[4], SEEDS[6]])
     errors = [failure["error"] for failure in report.to_json()["failures"]]
@@ -58,10 +60,17 @@ def test_nothing_counts_when_everything_fails() -> None:
 
 
 def test_errors_of_ours_come_out_of_workers_as_they_are(local_ray: None) -> None:
-    from am_ray.types import EnvironmentContractError
-
     with pytest.raises(EnvironmentContractError, match="desired_goal"):
         evaluate(MakeTowards(), env_id=ID, env_kwargs={"form": "no_goal"}, workers=2)
+
+
+def test_a_worker_that_dies_before_the_first_episode_is_a_clear_error(local_ray: None) -> None:
+    with pytest.raises(EnvironmentContractError, match="--workers 1"):
+        evaluate(die, env_id=ID, workers=2)
+
+
+def die() -> Towards:
+    os._exit(139)
 
 
 def test_a_limit_gives_the_timer_back() -> None:

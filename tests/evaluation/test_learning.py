@@ -13,7 +13,7 @@ from am_ray.data.scale import data_statistics
 from am_ray.evaluation import evaluate
 from am_ray.models.checkpoint import Checkpoint, TrainingState, save_checkpoint
 from am_ray.models.policy import build_model
-from am_ray.settings import AlgorithmSettings, ModelSettings
+from am_ray.settings import AlgorithmSettings, ModelSettings, OptimizationSettings
 from am_ray.types import EpisodeBlock
 from tests.models.conftest import sample
 
@@ -34,7 +34,11 @@ def wander(episodes: int) -> Iterator[am_ray.Trajectory]:
 
 def train(dataset_path: Path, run_dir: Path, updates: int) -> None:
     dataset = am_ray.read_dataset(dataset_path)
-    settings = AlgorithmSettings(method="behavior_cloning", model=ModelSettings(width=64, head_width=64))
+    settings = AlgorithmSettings(
+        method="behavior_cloning",
+        model=ModelSettings(width=64, head_width=64),
+        optimization=OptimizationSettings(acting_average_rate=0.02),
+    )
     statistics = data_statistics(dataset)
     torch.manual_seed(0)
     model = build_model(dataset.spec, statistics, settings)
@@ -57,7 +61,7 @@ def test_goals_of_another_world_are_reached(tmp_path: Path) -> None:
     env = {"id": ID, "kwargs": {"form": "box", "success_key": "success"}}
     am_ray.write_dataset(tmp_path / "data", wander(80), fps=10.0, action_low=-1.0, action_high=1.0, env=env)
     train(tmp_path / "data", tmp_path / "run", updates=0)
-    train(tmp_path / "data", tmp_path / "run", updates=600)
+    train(tmp_path / "data", tmp_path / "run", updates=300)
     untrained = evaluate(tmp_path / "run" / "checkpoint-000000000", episodes=20)
     trained = evaluate(tmp_path / "run", episodes=20)
     assert trained.env_id == ID
