@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Generator, Iterator, Sequence
+import math
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from am_ray.types import DatasetError
 
 logger = logging.getLogger(__name__)
 
+# A block of more bytes would crowd a small object store (several are under way for each reader).
+BLOCK_BYTES = 8 << 20
 READER_CPUS = 0.25  # readers run outside a trial's placement group: they must fit beside it
 
 
@@ -66,7 +69,8 @@ def run_pipeline(shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPla
     import pyarrow as pa
     import ray
 
-    task = ReadWindow(shard, tuple(plans), ingest.reservoir_rows, ingest.batches_per_block)
+    batches_per_block = min(ingest.batches_per_block, max(1, BLOCK_BYTES // batch_bytes(shard)))
+    task = ReadWindow(shard, tuple(plans), ingest.reservoir_rows, batches_per_block)
     windows = ray.data.from_blocks([pa.table({"window": [i]}) for i in range(len(plans))])
     dataset = windows.map_batches(
         task, batch_size=None, num_cpus=_reader_cpus(), compute=ray.data.TaskPoolStrategy(size=ingest.num_workers)
@@ -76,12 +80,23 @@ def run_pipeline(shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPla
     # Ray Data sets up its own logging when a dataset is made; it would print four lines for each pipeline.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     iterator: Any = dataset.iter_batches(
-        batch_size=shard.batch_size * ingest.batches_per_block, batch_format="numpy", prefetch_batches=2
+        batch_size=shard.batch_size * batches_per_block, batch_format="numpy", prefetch_batches=2
     )
     try:
         yield from iterator
     except Exception as error:
         raise _cause(error) from error
+
+
+def batch_bytes(shard: Shard) -> int:
+    """Size of one batch: s, s' and g, two actions, and the flags."""
+
+    def size(shapes: Mapping[str, tuple[int, ...]]) -> int:
+        return sum(math.prod(shape) * (1 if len(shape) > 1 else 4) for shape in shapes.values())
+
+    spec = shard.spec
+    flags = 2 + 2 * 8
+    return shard.batch_size * (2 * size(spec.observation_shapes) + size(spec.goal_shapes) + 8 * spec.action_dim + flags)
 
 
 def _reader_cpus() -> float:

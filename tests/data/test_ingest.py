@@ -331,3 +331,23 @@ def test_the_decoded_cache_changes_nothing_but_speed(tmp_path, make_trajectories
             taken.append(take(source.batches() if mode == "resident" else without_ray(source), 10))
         assert_same_batches(taken[0], taken[1])
         assert_same_batches(taken[0], taken[2])
+
+
+@pytest.mark.slow
+def test_killed_readers_change_nothing(dataset, local_ray):
+    import psutil  # comes with ray, which local_ray has imported
+
+    expected = take(without_ray(sources(dataset)[0]), 150)
+    batches = sources(dataset)[0].batches()
+    found, killed = [], 0
+    for batch in itertools.islice(batches, 150):
+        found.append(batch)
+        if len(found) in (5, 40):
+            for process in psutil.Process().children(recursive=True):
+                name = (process.cmdline() or [""])[0]
+                if name.startswith(("ray::IDLE", "ray::MapBatches")):  # workers; Ray's agents take the node with them
+                    process.kill()
+                    killed += 1
+    batches.close()
+    assert killed
+    assert_same_batches(found, expected)
