@@ -35,6 +35,10 @@ class ObjectiveModule(TorchRLModule):
             torch.manual_seed(config["seed"])
             self.objective = build_model(config["spec"], config["statistics"], config["settings"])
 
+    def forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Without RLlib's `train()` at every call: the module is in that mode, and walking it costs 0.14 ms."""
+        return self._forward_train(batch, **kwargs)
+
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """The loss of one batch of transitions, NaN (in every gradient too) if anything in the batch is not finite.
 
