@@ -19,8 +19,8 @@ from am_ray.types import DatasetError, DataSpec
 
 logger = logging.getLogger(__name__)
 
-# Data files up to this size in all are hashed before training (seconds); larger ones are verified page by page as read.
-HASHED_BYTES = 4 << 30
+# Data up to this size are looked at in whole before training (seconds); larger ones are verified page by page as read.
+CHECKED_BYTES = 2 << 30
 GIGABYTE = 1e9
 
 
@@ -90,7 +90,8 @@ def open_ingest(
     shards = [first.numbered(index) for index in range(num_shards)]
     if mode == "resident":
         return [ResidentShard(shard) for shard in shards]
-    check_numbers(dataset)
+    if dataset.num_bytes <= CHECKED_BYTES:  # resident shards are read in whole before the first update anyway
+        check_numbers(dataset)
     return [StreamingShard(shard, ingest) for shard in shards]
 
 
@@ -113,9 +114,9 @@ def resolved_mode(dataset: TrajectoryDataset, ingest: IngestSettings, num_shards
 
 def _checked(path: str | os.PathLike[str], skip_bad_files: bool) -> TrajectoryDataset:
     dataset = read_dataset(path, skip_bad_files=skip_bad_files)
-    if dataset.num_bytes <= HASHED_BYTES:
+    if dataset.num_bytes <= CHECKED_BYTES:
         return read_dataset(path, skip_bad_files=skip_bad_files, hashes=True)
-    logger.info("%s: larger than %d bytes, verified page by page while it is read", dataset.storage.name, HASHED_BYTES)
+    logger.info("%s: larger than %d bytes, verified page by page while it is read", dataset.storage.name, CHECKED_BYTES)
     return dataset
 
 

@@ -95,3 +95,13 @@ def test_messages_never_show_credentials(bucket):
 def test_unknown_schemes_are_refused():
     with pytest.raises(DatasetError, match="expected a local path or a URI"):
         read_dataset("carrier-pigeon://coop/set")
+
+
+def test_endpoint_and_credentials_may_come_from_the_environment(bucket, s3_endpoint, make_trajectories, monkeypatch):
+    digest = write_dataset(bucket("set"), make_trajectories(3))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{s3_endpoint}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    name = open_storage(bucket("set")).root
+    assert read_dataset(f"s3://{name}").digest == digest
