@@ -217,7 +217,7 @@ def check_ray() -> Iterator[Check]:
         ray.init(
             address="local", num_cpus=1, include_dashboard=False, object_store_memory=100 * 1024**2, log_to_driver=False
         )
-        answer = ray.get(ray.remote(os.getpid).remote(), timeout=60)
+        answer = ray.get(ray.remote(_process_id).remote(), timeout=60)
         yield Check("ray", "ok", f"{ray.__version__} ran a task in process {answer}")
     except Exception as error:  # whatever stops Ray is the finding
         remedy = (
@@ -234,6 +234,10 @@ def _imported(name: str) -> Any:
         return importlib.import_module(name)
     except Exception as error:  # a broken wheel raises anything
         return f"cannot be imported: {type(error).__name__}: {error}"
+
+
+def _process_id() -> int:
+    return os.getpid()
 
 
 def _memory_bytes() -> int:

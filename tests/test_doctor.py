@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -96,3 +98,10 @@ def test_threads_and_ray_address(monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(doctor.check_ray_address()).status == "warn"
     monkeypatch.delenv("RAY_ADDRESS")
     assert list(doctor.check_ray_address()) == []
+
+
+@pytest.mark.slow
+def test_deep_examination_runs_a_task_on_ray() -> None:
+    code = "from am_ray.doctor import check_ray; print([c.status for c in check_ray()])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "['ok']"
