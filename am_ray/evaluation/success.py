@@ -64,7 +64,7 @@ def evaluate(
         SettingsError: A number is out of range, or a task is unknown.
     """
     _check_numbers(episodes=episodes, panels_per_task=panels_per_task, max_steps=max_steps)
-    make_policy, origin = _policy_source(checkpoint)
+    make_policy, name, origin = _policy_source(checkpoint)
     env_id, kwargs = _choose_environment(origin, env_id, env_kwargs)
     specs = _choose_tasks(env_id, kwargs, tasks)
     setup = RunnerSetup(make_policy, env_id, kwargs, max_steps, render=panels_dir is not None)
@@ -90,7 +90,7 @@ def evaluate(
         random=by_policy.get(RANDOM),
         oracle=by_policy.get(ORACLE),
         seed=seed,
-        checkpoint=_name_of(checkpoint),
+        checkpoint=name,
         env_id=env_id,
         env_kwargs=kwargs,
         episodes=episodes,
@@ -125,15 +125,15 @@ def _check_numbers(**numbers: int | None) -> None:
 
 def _policy_source(
     checkpoint: str | Path | Callable[[], Policy],
-) -> tuple[Callable[[], Policy], Mapping[str, Any]]:
-    """How a worker builds the policy, and where the policy's data came from."""
+) -> tuple[Callable[[], Policy], str, Mapping[str, Any]]:
+    """How a worker builds the policy, what the report calls it, and where its data came from."""
     if callable(checkpoint):
-        return checkpoint, {}
+        return checkpoint, getattr(checkpoint, "__qualname__", type(checkpoint).__name__), {}
     from am_ray.models.checkpoint import find_checkpoint, load_policy, read_checkpoint
 
-    # resolved once, so that all workers take the same one although training may go on meanwhile
-    directory = find_checkpoint(checkpoint).resolve()
-    return partial(load_policy, directory), read_checkpoint(directory).origin
+    # found once, so that all workers take the same one although training may go on meanwhile
+    directory = find_checkpoint(checkpoint)
+    return partial(load_policy, directory.resolve()), str(directory), read_checkpoint(directory).origin
 
 
 def _choose_environment(
@@ -162,9 +162,3 @@ def _choose_tasks(env_id: str, env_kwargs: Mapping[str, Any], tasks: Sequence[st
         has_container = env_kwargs.get("container", "bin") is not None
         return tray_tasks(None if tasks is None else names, has_container=has_container)
     return tasks_from_reset_options([{"task": name} for name in names])
-
-
-def _name_of(checkpoint: str | Path | Callable[[], Policy]) -> str:
-    if callable(checkpoint):
-        return getattr(checkpoint, "__qualname__", type(checkpoint).__name__)
-    return str(checkpoint)

@@ -42,7 +42,7 @@ def test_the_checkpoint_names_its_tray_and_the_tray_its_tasks(run_dir: Path) -> 
     assert list(report.tasks) == ["instance_grasping", "rearrangement"]  # no container to place into
     assert report.env_id == "am_ray/Tray-v0"
     assert report.env_kwargs["kinds"] == ["cube"]
-    assert report.checkpoint == str(run_dir)
+    assert report.checkpoint == str(run_dir / "checkpoint-000000000")
     assert report.random is not None
     assert report.oracle is not None
     assert [result.success_rate for result in report.random.values()] == [0.0, 0.0]
