@@ -63,7 +63,15 @@ def _write_table(storage: Storage, path: str, table: pa.Table) -> None:
 
 def _tasks_table(tasks: list[str]) -> pa.Table:
     # LeRobot reads this file with pandas and expects the text as its index.
-    pandas = {"index_columns": ["task"], "columns": [], "column_indexes": [], "pandas_version": "2.0.0"}
+    def column(name: str, kind: str, dtype: str) -> dict[str, Any]:
+        return {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": dtype, "metadata": None}
+
+    pandas = {
+        "index_columns": ["task"],
+        "columns": [column("task_index", "int64", "int64"), column("task", "unicode", "object")],
+        "column_indexes": [],
+        "pandas_version": "2.0.0",
+    }
     schema = pa.schema([("task_index", pa.int64()), ("task", pa.string())], metadata={"pandas": json.dumps(pandas)})
     return pa.table({"task_index": range(len(tasks)), "task": tasks}, schema=schema)
 

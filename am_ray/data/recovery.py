@@ -13,7 +13,7 @@ import pyarrow as pa
 from am_ray.data.blocks import block_of
 from am_ray.data.data_files import check_schema, data_file_path, open_data_file, read_records, read_row_group
 from am_ray.data.frames import EpisodeRecord
-from am_ray.data.journal import JOURNAL_PATH, LOCK_PATH, Row, read_journal
+from am_ray.data.journal import JOURNAL_FOLDER, JOURNAL_PATH, LOCK_PATH, Row, read_journal
 from am_ray.data.manifest import MANIFEST_PATH, FileEntry, describe_file
 from am_ray.data.schema import INFO_PATH, DatasetInfo
 from am_ray.data.storage import Storage
@@ -79,6 +79,27 @@ def recover(storage: Storage, generator: Mapping[str, Any] | None = None) -> Rec
             storage.delete_file(path)
             found.discarded.append(path)
     return found
+
+
+def make_room(storage: Storage, overwrite: bool) -> None:
+    """Raise `DatasetError` unless the folder is empty, or holds a dataset that may be overwritten: that is deleted."""
+    files = storage.list_files()
+    if not files:
+        return
+    is_dataset = INFO_PATH in files or MANIFEST_PATH in files
+    if not (overwrite and is_dataset):
+        found = "a dataset" if is_dataset else f"{len(files)} other files"
+        remedy = "Give another folder" + (", or overwrite=True, or DatasetWriter.resume." if is_dataset else ".")
+        raise DatasetError(f"{storage.name}: got a folder with {found} in it; expected an empty one. {remedy}")
+    clear_dataset(storage)
+
+
+def clear_dataset(storage: Storage) -> None:
+    """Delete a dataset's files, the manifest first: a kill on the way leaves no manifest without its files."""
+    if storage.exists(MANIFEST_PATH):
+        storage.delete_file(MANIFEST_PATH)
+    for folder in ("data", JOURNAL_FOLDER, "meta"):
+        storage.delete_folder(folder)
 
 
 def _take_file(storage: Storage, found: Recovered) -> bool:

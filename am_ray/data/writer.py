@@ -13,11 +13,11 @@ import numpy as np
 from am_ray.data.data_files import data_file_path, write_data_file
 from am_ray.data.frames import EpisodeRecord, checked_trajectory, encode_rows, record_of
 from am_ray.data.journal import JOURNAL_FOLDER, Journal, Row
-from am_ray.data.manifest import MANIFEST_PATH, FileEntry
+from am_ray.data.manifest import FileEntry
 from am_ray.data.metadata import commit, write_info
-from am_ray.data.recovery import Recovered, recover
-from am_ray.data.schema import INFO_PATH, DatasetInfo, features_for
-from am_ray.data.storage import Storage, open_storage
+from am_ray.data.recovery import Recovered, clear_dataset, make_room, recover
+from am_ray.data.schema import DatasetInfo, features_for
+from am_ray.data.storage import open_storage
 from am_ray.data.write_settings import GoalFeatures, action_bound, goal_indices_of
 from am_ray.types import DatasetError, Trajectory
 
@@ -101,7 +101,7 @@ class DatasetWriter:
         if resuming:
             self._restore(recover(self.storage, generator))
         else:
-            _make_room(self.storage, overwrite)
+            make_room(self.storage, overwrite)
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str], **settings: Any) -> DatasetWriter:
@@ -205,7 +205,7 @@ class DatasetWriter:
 
     def _restore(self, found: Recovered | None) -> None:
         if found is None:
-            _make_room(self.storage, overwrite=True)
+            clear_dataset(self.storage)
             return
         self._info, self._files, self._records = found.info, list(found.files), list(found.records)
         self._low, self._high, self.discarded = found.low, found.high, found.discarded
@@ -285,21 +285,6 @@ def write_dataset(path: str | os.PathLike[str], trajectories: Iterable[Trajector
             writer.append(trajectory)
     assert writer.digest is not None
     return writer.digest
-
-
-def _make_room(storage: Storage, overwrite: bool) -> None:
-    files = storage.list_files()
-    if not files:
-        return
-    is_dataset = INFO_PATH in files or MANIFEST_PATH in files
-    if not (overwrite and is_dataset):
-        found = "a dataset" if is_dataset else f"{len(files)} other files"
-        remedy = "Give another folder" + (", or overwrite=True, or DatasetWriter.resume." if is_dataset else ".")
-        raise DatasetError(f"{storage.name}: got a folder with {found} in it; expected an empty one. {remedy}")
-    if MANIFEST_PATH in files:
-        storage.delete_file(MANIFEST_PATH)  # first, so that a kill leaves no manifest without its files
-    for folder in ("data", JOURNAL_FOLDER, "meta"):
-        storage.delete_folder(folder)
 
 
 def _shape(features: Mapping[str, Any], name: str) -> str:

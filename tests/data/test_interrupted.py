@@ -131,6 +131,17 @@ def test_a_kill_just_before_the_manifest_costs_nothing(tmp_path, make_trajectori
     assert validate_dataset(tmp_path / "set", deep=True).ok
 
 
+def test_a_kill_before_the_first_episode_leaves_nothing_in_the_way(tmp_path, make_trajectories):
+    (tmp_path / "set/meta").mkdir(parents=True)
+    (tmp_path / "set/meta/info.json.tmp").write_bytes(b"{")
+    with pytest.raises(DatasetError, match="no episodes"):
+        repair_dataset(tmp_path / "set")
+    with DatasetWriter.resume(tmp_path / "set") as writer:
+        assert writer.next_episode == 0
+        writer.append(make_trajectories(1)[0])
+    assert validate_dataset(tmp_path / "set").ok
+
+
 def test_a_kill_between_a_file_and_its_journal_duplicates_nothing(tmp_path, make_trajectories):
     trajectories = make_trajectories(20)
     interrupted(tmp_path / "set", trajectories[:3])

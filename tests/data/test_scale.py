@@ -56,9 +56,9 @@ def test_the_pool_holds_actions_of_transitions_only(tmp_path: Path) -> None:
 def test_a_large_dataset_is_sampled_by_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "d", episodes=12)
     dataset = read_dataset(tmp_path / "d")
-    dataset.row_groups = dataset.row_groups * 30
+    dataset.row_groups = dataset.row_groups * 100
     read = []
     actions = scale._actions
     monkeypatch.setattr(scale, "_actions", lambda d, group: read.append(group) or actions(d, group))
     assert data_statistics(dataset).action_pool.shape == (POOL_SIZE, 2)
-    assert len(read) == min(30 * len(set(read)), scale.POOL_ROW_GROUPS)
+    assert len(read) == scale.POOL_ROW_GROUPS

@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -100,6 +101,14 @@ def test_layout_is_lerobots(dataset):
     episodes = pq.read_table(dataset / "meta/episodes/chunk-000/file-000.parquet").to_pydict()
     assert episodes["dataset_to_index"] == list(np.cumsum(episodes["length"]))
     assert sorted(set(episodes["data/file_index"])) == list(range(len(files)))
+
+
+def test_tasks_are_indexed_by_their_text_as_lerobot_reads_them(dataset):
+    tasks = pd.read_parquet(dataset / "meta/tasks.parquet")
+    assert tasks.index.name == "task"
+    assert tasks["task_index"].to_dict() == {"task 0": 0, "task 1": 1, "task 2": 2}
+    rows = pd.read_parquet(dataset / "data/chunk-000/file-000.parquet")
+    assert (rows["task_index"] == rows["episode_index"] % 3).all()
 
 
 def test_rows_by_hand(tmp_path):
