@@ -187,7 +187,7 @@ def test_the_portrait_shows_the_scene_with_shadows() -> None:
 def test_random_actions_are_at_the_floor_and_the_oracle_at_the_ceiling(arm: str, task: str) -> None:
     env = TrayEnv(arm=arm)
     reached = {"random": 0, "oracle": 0}
-    for seed in range(25):
+    for seed in range(15):
         for who in reached:
             env.reset(seed=seed, options={"task": task})
             oracle, rng = make_oracle(env), np.random.default_rng(seed)
@@ -197,5 +197,5 @@ def test_random_actions_are_at_the_floor_and_the_oracle_at_the_ceiling(arm: str,
                 _, _, _, truncated, info = env.step(action)
             reached[who] += info["success"]
     assert reached["random"] <= 1
-    assert reached["oracle"] >= 24
+    assert reached["oracle"] >= 14
     env.close()
