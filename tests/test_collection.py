@@ -189,29 +189,27 @@ def test_seeds_of_a_dataset_are_distinct_and_below_those_of_evaluation() -> None
 
 
 @pytest.mark.slow
-def test_a_collection_killed_at_any_point_goes_on_to_the_same_data(recipe: Path, tmp_path: Path) -> None:
-    text = RECIPE.replace("episodes: 7", "episodes: 400")
-    recipe.write_text(text)
+def test_a_collection_stopped_at_any_point_goes_on_to_the_same_data(recipe: Path, tmp_path: Path) -> None:
+    recipe.write_text(RECIPE.replace("episodes: 7", "episodes: 600"))
 
     def command(out: str, workers: int) -> list[str]:
         parts = ["collect", str(recipe), "--out", str(tmp_path / out), "--workers", str(workers), "--json"]
         return [sys.executable, "-m", "am_ray.cli.main", *parts]
 
     whole = json.loads(subprocess.run(command("whole", 2), check=True, stdout=subprocess.PIPE).stdout)
-    kills = 0
-    for delay_s in (0.0, 1.5, 3.0):
+    stops = []
+    for number, delay_s in ((signal.SIGKILL, 0.0), (signal.SIGTERM, 0.2), (signal.SIGINT, 0.1)):
         process = subprocess.Popen(command("cut", 2), stdout=subprocess.DEVNULL)
         deadline_s = time.monotonic() + 60
         before = _journal_bytes(tmp_path / "cut")
         while process.poll() is None and _journal_bytes(tmp_path / "cut") <= before and time.monotonic() < deadline_s:
-            time.sleep(0.05)
+            time.sleep(0.02)
         time.sleep(delay_s)
-        kills += process.poll() is None
-        process.kill()
-        process.wait()
+        process.send_signal(number)
+        stops.append(process.wait(timeout=60))
     resumed = json.loads(subprocess.run(command("cut", 1), check=True, stdout=subprocess.PIPE).stdout)
 
-    assert kills >= 1
+    assert stops == [-signal.SIGKILL, 143, 130]
     assert resumed["digest"] == whole["digest"]
     assert resumed["resumed_from"] > 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,8 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> Report:
     from am_ray.evaluation import evaluate
 
+    # As `python -m` does: a package in the current folder can register the environment that --env names.
+    sys.path.append(str(Path.cwd()))
     report = evaluate(
         args.checkpoint,
         env_id=args.env,

@@ -39,6 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Terminated:
         print("terminated", file=sys.stderr)
         return 143
+    except SystemExit as stop:
+        # ray.init replaces our handler of SIGTERM by one that calls sys.exit(15).
+        if stop.code != signal.SIGTERM:
+            raise
+        print("terminated", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

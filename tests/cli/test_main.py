@@ -74,6 +74,14 @@ def test_signals_end_a_command_with_their_status(
     assert (run.code, run.stdout, run.stderr) == (code, "", f"{word}\n")
 
 
+def test_sigterm_is_143_under_rays_handler_too(am_ray: AmRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examination, "examine", lambda **_: sys.exit(signal.SIGTERM))
+    assert am_ray("doctor").code == 143
+    monkeypatch.setattr(examination, "examine", lambda **_: sys.exit(7))
+    with pytest.raises(SystemExit, match="7"):
+        am_ray("doctor")
+
+
 def test_an_error_that_is_a_bug_keeps_its_traceback(am_ray: AmRay, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(**_: Any) -> Any:
         raise ZeroDivisionError
