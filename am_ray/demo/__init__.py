@@ -141,10 +141,10 @@ def _start_pretraining(method: str, out: Path, scale: DemoScale) -> subprocess.P
     shutil.rmtree(out / method, ignore_errors=True)
     if scale.updates is not None:
         command += ["--set", f"training.updates={scale.updates}", "--set", "training.updates_per_iteration=20"]
-    # The bar of ours is shown; the other run only logs.
-    log = (out / f"{method}.log").open("ab")
+    # A person sees the bar of ours; everything else goes to the logs.
+    log = (out / f"{method}.log").open("wb")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    stderr = None if method == OURS else log
+    stderr = None if method == OURS and sys.stderr.isatty() else log
     with log:
         return subprocess.Popen(command, stdout=log, stderr=stderr, env=environment)
 
