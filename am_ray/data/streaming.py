@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # A block of more bytes would crowd a small object store (several are under way for each reader).
 BLOCK_BYTES = 8 << 20
+# Blocks that wait may fill this share of the object store, divided among the shards; above a half, blocks spill to disk.
+STORE_SHARE = 0.25
 READER_CPUS = 0.25  # readers run outside a trial's placement group: they must fit beside it
 
 
@@ -75,7 +77,10 @@ def run_pipeline(shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPla
     dataset = windows.map_batches(
         task, batch_size=None, num_cpus=_reader_cpus(), compute=ray.data.TaskPoolStrategy(size=ingest.num_workers)
     )
-    dataset.context.execution_options.preserve_order = True
+    options = dataset.context.execution_options
+    options.preserve_order = True
+    store = ray.cluster_resources().get("object_store_memory", 0.0)
+    options.resource_limits = options.resource_limits.copy(object_store_memory=store * STORE_SHARE / shard.count)
     dataset.context.enable_progress_bars = False
     # Ray Data sets up its own logging when a dataset is made; it would print four lines for each pipeline.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
