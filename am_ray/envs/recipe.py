@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from am_ray.envs.assets import Color
 from am_ray.envs.behaviours import BEHAVIOURS
 from am_ray.envs.objects import CONTAINERS, find_kind
 from am_ray.envs.robot import ARMS
+from am_ray.settings_reader import load_yaml, read_settings
 from am_ray.types import SettingsError
 
 PLAY_MIXTURE: dict[str, float] = {
@@ -87,17 +87,7 @@ class TrayRecipe:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, where: str = "recipe") -> TrayRecipe:
         """A recipe from plain values (lists for tuples); unknown keys are refused with the nearest name."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(known))}."
-                raise SettingsError(f"{where}: unknown setting {key!r}. {hint}")
-        tuples = {"kinds", "num_objects", "num_actions", "target_error_m", "action_std", "prelude"}
-        plain: dict[str, Any] = {key: tuple(value) if key in tuples else value for key, value in values.items()}
-        if "colors" in plain:
-            plain["colors"] = {k: tuple((r, g, b) for r, g, b in v) for k, v in plain["colors"].items()}
-        return cls(**plain)
+        return read_settings(cls, values, where)
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, for YAML, JSON and a dataset's manifest; `from_mapping` reads them back."""
@@ -120,14 +110,8 @@ def load_recipe(path: str | Path) -> RecipeFile:
     Raises:
         SettingsError: It is missing, not a mapping, or holds an unknown or wrong value.
     """
-    import yaml
-
     file = Path(path)
-    if not file.is_file():
-        raise SettingsError(f"{file}: no such recipe; expected a YAML file such as datasets/tray_play.yaml.")
-    values = yaml.safe_load(file.read_text())
-    if not isinstance(values, dict):
-        raise SettingsError(f"{file}: got {type(values).__name__}; expected a mapping of settings. See datasets/.")
+    values = load_yaml(file)
     episodes, seed = values.pop("episodes", 1000), values.pop("seed", 0)
     _require(isinstance(episodes, int) and episodes > 0, "episodes", episodes, "a whole number above 0")
     _require(isinstance(seed, int) and seed >= 0, "seed", seed, "a whole number, 0 or more")
