@@ -169,6 +169,9 @@ def _algorithm(settings: PretrainSettings) -> Iterator[ActionableModels]:
     """The built algorithm, and Ray around it where something needs it; both are gone afterwards."""
     from am_ray.algorithm.config import ActionableModelsConfig
 
+    # RLlib warns about itself here: its new default stack, and its own deprecated calls.
+    for name in ("ray.rllib", "ray._common.deprecation"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     config = ActionableModelsConfig.from_settings(settings)
     # Learners hold their CPUs for good; the driver and the readers need some beside them, or readers wait for ever.
     learner_cpus = settings.resources.num_learners * settings.resources.num_cpus_per_learner

@@ -164,6 +164,8 @@ def test_after_sigkill_the_run_ends_with_the_same_bits(points: str, tmp_path: Pa
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     lines = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
     assert [line["update"] for line in lines] == [5, 10, 15]
+    with (tmp_path / "killed" / "metrics.jsonl").open("a") as stream:
+        stream.write('{"update": 20, "train/lo')
     resumed = pretrain(settings, run_name="killed", storage=tmp_path)
     assert resumed.resumed_from == 10
     assert [line["update"] for line in metrics_of(resumed)] == [5, 10, 15, 20]

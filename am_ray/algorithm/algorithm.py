@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -155,6 +156,13 @@ class ActionableModels(Algorithm):
         finally:
             self.env_runner_group = group
         self._num_updates = self._foreach_learner(lambda learner: learner.training_state().update)[0]
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        if self._storage is None:
+            # Outside of Tune every trainable gets a folder below ~/ray_results; this one stays empty.
+            with suppress(OSError):
+                Path(self.logdir).rmdir()
 
     def _foreach_learner(self, function: Any, **kwargs: Any) -> list[Any]:
         return [result.get() for result in self.learner_group.foreach_learner(function, **kwargs)]

@@ -59,6 +59,8 @@ class ActionableModelsConfig(AlgorithmConfig):
         self.updates_per_iteration = 500
         self.max_updates: int | None = None
         self.log_level = "ERROR"
+        # A thread that samples CPU and memory use, which nothing here reports.
+        self.log_sys_usage = False
         # Averaged copies are moved alike on all learners; nothing but gradients needs to be exchanged.
         self.torch_ddp_kwargs = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
         self.method = "actionable_models"

@@ -19,7 +19,7 @@ from am_ray.core.updates import step_if_finite
 from am_ray.data.pipeline_threads import join_pipeline_threads
 from am_ray.models.checkpoint import TrainingState, load_weights
 from am_ray.settings import OptimizationSettings
-from am_ray.types import AmRayError, CheckpointError, TransitionBatch
+from am_ray.types import AmRayError, CheckpointError, SettingsError, TransitionBatch
 
 # Metrics are sampled on every k-th update of an iteration, to keep them cheap; the last update always counts.
 METRICS_STRIDE = 10
@@ -51,6 +51,11 @@ class ObjectiveLearner(TorchLearner):
         self._batches: Generator[Mapping[str, Any]] | None = None
 
     def build(self) -> None:
+        if self.config.num_gpus_per_learner and not torch.cuda.is_available():
+            raise SettingsError(
+                f"resources.num_gpus_per_learner: got {self.config.num_gpus_per_learner:g}; torch sees no GPU on "
+                f"{self._node}. Set it to 0, or install a torch built for the GPU."
+            )
         # One thread per CPU that was asked for: sums do not depend on the machine, and workers are not starved.
         cpus = self.config.num_cpus_per_learner
         torch.set_num_threads(max(1, int(cpus)) if isinstance(cpus, int | float) else 1)

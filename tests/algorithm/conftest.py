@@ -18,14 +18,23 @@ from am_ray.types import Trajectory
 TINY = {"width": 8, "depth": 1, "head_width": 8, "head_depth": 1, "batch_size": 16}
 
 
-def write_point_world(path: Path, *, episodes: int = 40, steps: int = 6, state: int = 2, seed: int = 0) -> str:
+def write_point_world(
+    path: Path,
+    *,
+    episodes: int = 40,
+    steps: int = 6,
+    state: int = 2,
+    seed: int = 0,
+    camera: tuple[int, int, int] | None = None,
+) -> str:
     rng = np.random.default_rng(seed)
     trajectories = []
     for _ in range(episodes):
         actions = rng.uniform(-1, 1, (steps, 2)).astype(np.float32)
         states = np.zeros((steps + 1, state), np.float32)
         states[:, :2] = np.cumsum(np.concatenate([rng.uniform(-1, 1, (1, 2)), 0.3 * actions]), axis=0)
-        trajectories.append(Trajectory({"state": states}, actions))
+        images = {} if camera is None else {"front": rng.integers(0, 256, (steps + 1, *camera), dtype=np.uint8)}
+        trajectories.append(Trajectory({"state": states, **images}, actions))
     write_dataset(path, trajectories, fps=10.0, action_low=-1.0, action_high=1.0, env={"id": "Point-v0", "kwargs": {}})
     return str(path)
 

@@ -43,6 +43,7 @@ def test_an_iteration_is_so_many_updates(point_world: str) -> None:
     assert algorithm.checkpoint().state.update == 10
     assert algorithm.ingest_mode == "resident"
     algorithm.stop()
+    assert not Path(algorithm.logdir).exists()
 
 
 def test_slices_do_not_change_the_numbers(point_world: str) -> None:
