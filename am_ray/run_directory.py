@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from am_ray.settings import PretrainSettings
-from am_ray.settings_reader import load_yaml, to_mapping
+from am_ray.settings_reader import to_mapping
+from am_ray.strict_yaml import load_yaml
 from am_ray.types import CheckpointError, DatasetError, SettingsError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""From plain mappings (YAML, ``--set``) to frozen settings, strictly: nothing is ignored, nothing is guessed.
+"""From plain mappings (YAML, ``--set``, JSON) to frozen settings, strictly: nothing is ignored, nothing is guessed.
 
 PyYAML reads ``3e-4`` as a string and ``on`` as True, so a value is judged by the type its field declares.
 """
@@ -12,64 +12,12 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
-
-import yaml
 
 from am_ray.types import SettingsError
 
 SettingsT = TypeVar("SettingsT")
-
-
-def load_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds, of plain data only.
-
-    Raises:
-        SettingsError: The file is missing, not YAML, not a mapping, repeats a key, or asks for a Python object.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read ({error}); expected a YAML file. Check the path.") from error
-    try:
-        value = yaml.load(text, Loader=_StrictLoader)
-    except yaml.constructor.ConstructorError as error:
-        raise SettingsError(f"{path}: {_place(error)}{error.problem}. Settings are plain data: {_REMEDY}") from error
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}. Correct the file.") from error
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise SettingsError(f"{path}: got {_kind(value)} at the top; expected a mapping. Write `name: value` lines.")
-    return value
-
-
-def apply_overrides(mapping: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A copy of ``mapping`` with each ``a.b=c`` set; ``c`` is read as YAML.
-
-    Raises:
-        SettingsError: An override without ``=``, or one that goes through a plain value.
-    """
-    result: dict[str, Any] = _copied(mapping)
-    for override in overrides:
-        name, equals, text = override.partition("=")
-        keys = name.strip().split(".")
-        if not equals or not all(keys):
-            raise SettingsError(f"--set {override}: expected name=value, such as training.updates=2000.")
-        try:
-            value = yaml.load(text, Loader=_StrictLoader)
-        except yaml.YAMLError as error:
-            raise SettingsError(f"--set {override}: {text!r} is not a plain YAML value. Quote it.") from error
-        target = result
-        for key in keys[:-1]:
-            target = target.setdefault(key, {})
-            if not isinstance(target, dict):
-                raise SettingsError(f"--set {override}: {key} is {_kind(target)}, which has no settings inside.")
-        target[keys[-1]] = value
-    return result
 
 
 def read_settings(cls: type[SettingsT], mapping: Mapping[str, Any], where: str) -> SettingsT:
@@ -96,30 +44,6 @@ def settings_sha256(settings: Any) -> str:
     """A digest of the resolved settings: equal for equal settings, whatever file they came from."""
     text = json.dumps(to_mapping(settings), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-_REMEDY = "numbers, texts, lists and mappings."
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Safe loading that also refuses repeated keys (YAML's rule; PyYAML keeps the last one silently)."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                problem = f"the key {key!r} is {_kind(key)}; expected a name"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            if key in seen:
-                problem = f"the key {key!r} stands twice in one mapping; expected once"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _place(error: yaml.MarkedYAMLError) -> str:
-    return "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
 
 
 def _dataclass(cls: type[SettingsT], value: Any, where: str, prefix: str) -> SettingsT:
@@ -229,10 +153,10 @@ def _wrong(where: str, key: str, value: Any, wanted: str) -> SettingsError:
 
 
 def _shown(value: Any) -> str:
-    return f"{value!r} ({_kind(value)})"
+    return f"{value!r} ({kind_of(value)})"
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     names = {dict: "a mapping", list: "a list", type(None): "nothing"}
     return names.get(type(value)) or _NAMES.get(type(value), type(value).__name__)
 
@@ -245,7 +169,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return value
-
-
-def _copied(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _copied(item) if isinstance(item, Mapping) else item for key, item in mapping.items()}

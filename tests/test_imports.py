@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +56,14 @@ def test_nothing_reads_pickles() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "np.load", "yaml.unsafe_load"):
                 assert "weights_only=True" in ast.unparse(node) or "allow_pickle=False" in ast.unparse(node), path
+
+
+def test_core_and_models_need_torch_alone() -> None:
+    """They run on any GPU machine that has torch: nothing else may be needed to import them."""
+    script = """
+import sys
+for name in ("ray", "pyarrow", "pybullet", "mlflow", "gymnasium", "yaml", "safetensors", "jaxtyping", "rich", "PIL"):
+    sys.modules[name] = None  # importing it raises
+import am_ray, am_ray.core.relabel, am_ray.models.policy, am_ray.models.checkpoint
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=100)

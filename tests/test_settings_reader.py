@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from am_ray.settings import AlgorithmSettings, PretrainSettings, RelabelSettings
-from am_ray.settings_reader import apply_overrides, load_yaml, read_settings, settings_sha256, to_mapping
+from am_ray.settings_reader import read_settings, settings_sha256, to_mapping
+from am_ray.strict_yaml import apply_overrides, load_yaml
 from am_ray.types import SettingsError
 
 

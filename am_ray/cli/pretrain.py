@@ -62,7 +62,8 @@ def read_config(path: str | None, dataset: str | None, overrides: list[str]) -> 
     Raises:
         SettingsError: One of them is unknown, of the wrong type or out of range.
     """
-    from am_ray.settings_reader import apply_overrides, load_yaml, read_settings
+    from am_ray.settings_reader import read_settings
+    from am_ray.strict_yaml import apply_overrides, load_yaml
 
     mapping = {} if path is None else load_yaml(path)
     if path is not None:

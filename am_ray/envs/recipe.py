@@ -12,7 +12,8 @@ from am_ray.envs.assets import Color
 from am_ray.envs.behaviours import BEHAVIOURS
 from am_ray.envs.objects import CONTAINERS, find_kind
 from am_ray.envs.robot import ARMS
-from am_ray.settings_reader import load_yaml, read_settings
+from am_ray.settings_reader import read_settings
+from am_ray.strict_yaml import load_yaml
 from am_ray.types import SettingsError
 
 PLAY_MIXTURE: dict[str, float] = {

@@ -21,8 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 from torch import nn
 
 from am_ray.models.hashed_files import MANIFEST, read_hashed_files, refuse_pickles, sync_directory, write_hashed_files
@@ -142,6 +140,8 @@ def save_checkpoint(run_dir: str | Path, checkpoint: Checkpoint, *, keep: int) -
 
 def write_checkpoint(directory: str | Path, checkpoint: Checkpoint) -> None:
     """Writes the files into an existing directory, the manifest last: without it nothing counts as a checkpoint."""
+    from safetensors.numpy import save  # late, here and below: networks train where only torch is installed
+
     statistics = checkpoint.statistics
     arrays = {f"mean.{name}": value for name, value in statistics.mean.items()}
     arrays |= {f"std.{name}": value for name, value in statistics.std.items()}
@@ -170,6 +170,9 @@ def read_checkpoint(directory: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: It is missing, torn, of another format or version, or holds a pickle.
     """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
     directory = Path(directory)
     files = read_hashed_files(directory, _FILES)
     description = _read_description(directory, files[_DESCRIPTION])
