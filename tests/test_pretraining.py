@@ -31,7 +31,8 @@ from am_ray.settings import (
     ResourceSettings,
     TrainingSettings,
 )
-from am_ray.settings_reader import load_yaml, read_settings
+from am_ray.settings_reader import read_settings
+from am_ray.strict_yaml import load_yaml
 from am_ray.types import CheckpointError, DatasetError, SettingsError, Trajectory
 
 MODEL = ModelSettings(width=8, depth=1, head_width=8, head_depth=1)
@@ -117,7 +118,8 @@ import os, signal, sys
 from dataclasses import replace
 from am_ray.pretraining import pretrain
 from am_ray.settings import PretrainSettings
-from am_ray.settings_reader import load_yaml, read_settings
+from am_ray.settings_reader import read_settings
+from am_ray.strict_yaml import load_yaml
 
 settings = read_settings(PretrainSettings, load_yaml(sys.argv[1]), "test")
 victim, at = sys.argv[3], int(sys.argv[4])
@@ -131,11 +133,11 @@ if victim == "learner":
     # SIGKILLs the learner process in the middle of an iteration.
     from am_ray.algorithm.algorithm import ActionableModels
     plain = ActionableModels._update
-    def kill(self, sources, count):
+    def kill(self, sources, count, *, log):
         if self.num_updates == at:
             pid = self._foreach_learner(lambda learner: os.getpid())[-1]
             os.kill(pid, signal.SIGKILL)
-        plain(self, sources, count)
+        plain(self, sources, count, log=log)
     ActionableModels._update = kill
 pretrain(settings, run_name="killed", storage=sys.argv[2], on_progress=on_progress)
 """

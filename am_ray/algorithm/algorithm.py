@@ -67,16 +67,19 @@ class ActionableModels(Algorithm):
             goal = min(goal, self.config.max_updates)
         sources = self.offline_data.sample(self.config.batch_size, num_shards=self.config.num_learners)
         started, before = time.perf_counter(), self._num_updates
-        while self._num_updates < goal and not self._stop_requested:
+        while self._num_updates < goal:
             # The first slice is short: it finds out how long an update takes.
-            count = max(10, int(_SLICE_S * self._updates_per_s))
-            self._update(sources, min(count, goal - self._num_updates))
+            count = min(max(10, int(_SLICE_S * self._updates_per_s)), goal - self._num_updates)
+            self._update(sources, count, log=self._num_updates + count == goal)
             self._updates_per_s = (self._num_updates - before) / (time.perf_counter() - started)
+            if self._stop_requested:
+                break
         self.metrics.log_value(("train", "updates"), self._num_updates, window=1)
         self.metrics.log_value(("train", "updates_per_s"), self._updates_per_s, window=1)
 
-    def _update(self, sources: list[Any], count: int) -> None:
-        results = self.learner_group.update(training_data=TrainingData(data_iterators=sources), num_iters=count)
+    def _update(self, sources: list[Any], count: int, *, log: bool) -> None:
+        data = TrainingData(data_iterators=sources)
+        results = self.learner_group.update(training_data=data, num_iters=count, log=log)
         self.metrics.aggregate(results)
         self._num_updates += count
 

@@ -21,7 +21,7 @@ from am_ray.models.checkpoint import TrainingState, load_weights
 from am_ray.settings import OptimizationSettings
 from am_ray.types import AmRayError, CheckpointError, SettingsError, TransitionBatch
 
-# Metrics are sampled on every k-th update of an iteration, to keep them cheap; the last update always counts.
+# Metrics are sampled on every k-th update, to keep them cheap; a shorter iteration gives its last one.
 METRICS_STRIDE = 10
 _COUNTERS = "update_counters"
 
@@ -47,6 +47,7 @@ class ObjectiveLearner(TorchLearner):
         self._num_updates = 0
         self._skipped = 0
         self._skipped_in_a_row = 0
+        self._sampled: list[Tensor] = []
         self._source: Any = None
         self._batches: Generator[Mapping[str, Any]] | None = None
 
@@ -79,9 +80,23 @@ class ObjectiveLearner(TorchLearner):
         self._set_optimizer_lr(self._optimizer, lr=self._settings.learning_rate)
 
     def update(  # type: ignore[override]
-        self, *, training_data: TrainingData, num_iters: int, timesteps: dict[str, Any] | None = None, **kwargs: Any
+        self,
+        *,
+        training_data: TrainingData,
+        num_iters: int,
+        log: bool = True,
+        timesteps: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> dict[str, Any]:
-        """``num_iters`` gradient steps on the source that ``training_data`` carries; metrics are logged once."""
+        """``num_iters`` gradient steps on the source that ``training_data`` carries.
+
+        Args:
+            training_data: Holds the source; only the first call's counts.
+            num_iters: Updates to do.
+            log: Whether to return metrics: means over all updates sampled since they were last returned.
+            timesteps: RLlib's counters, for its schedules.
+            **kwargs: What else RLlib passes to its own learners.
+        """
         self.before_gradient_based_update(timesteps=timesteps or {})
         self._weights_seq_no += 1
         if self._source is None:
@@ -89,13 +104,15 @@ class ObjectiveLearner(TorchLearner):
             self._source = sources[0]
         if self._batches is None:
             self._batches = self._source.batches(self._num_updates)
-        sampled = []
         for number in range(1, num_iters + 1):
             values = self._uncompiled_update(next(self._batches))
-            if number % METRICS_STRIDE == 0 or number == num_iters:
-                sampled.append(torch.stack(list(values.values())))
-        means = torch.stack(sampled).nanmean(dim=0).tolist()
-        self._log(dict(zip(values, means, strict=True)))
+            # Counted from update 0, so that the metrics do not depend on how an iteration is cut into calls.
+            if self._num_updates % METRICS_STRIDE == 0 or (log and number == num_iters and not self._sampled):
+                self._sampled.append(torch.stack(list(values.values())))
+        if log:
+            means = torch.stack(self._sampled).nanmean(dim=0).tolist()
+            self._sampled.clear()
+            self._log(dict(zip(values, means, strict=True)))
         self.after_gradient_based_update(timesteps=timesteps or {})
         result: dict[str, Any] = self.metrics.reduce()
         return result
@@ -175,6 +192,7 @@ class ObjectiveLearner(TorchLearner):
 
     def _set_counters(self, counters: tuple[int, int, int]) -> None:
         self._num_updates, self._skipped, self._skipped_in_a_row = counters
+        self._sampled.clear()
         self._close_batches()
 
     def _close_batches(self) -> None:

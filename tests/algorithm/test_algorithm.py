@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,26 @@ def test_an_iteration_is_so_many_updates(point_world: str) -> None:
     assert not Path(algorithm.logdir).exists()
 
 
-def test_slices_do_not_change_the_numbers(point_world: str) -> None:
-    whole, sliced = build(point_world, updates_per_iteration=40), build(point_world, updates_per_iteration=15)
-    whole.train()
-    sliced._updates_per_s = 1.5
-    for _ in range(2):
-        sliced.train()
-    sliced._update(sliced.offline_data.sample(1), 10)
+def test_slices_change_neither_weights_nor_metrics(point_world: str) -> None:
+    whole, sliced = build(point_world, updates_per_iteration=45), build(point_world, updates_per_iteration=45)
+    whole._updates_per_s = 1e6
+    results = [whole.train()]
+    update, counts = sliced._update, []
+
+    def slow(sources: list[Any], count: int, *, log: bool) -> None:
+        counts.append(count)
+        update(sources, count, log=log)
+        time.sleep(2.0 if len(counts) == 1 else 0.0)
+
+    sliced._update = slow  # type: ignore[method-assign]
+    results.append(sliced.train())
+    assert counts[0] == 10
+    assert sum(counts) == 45
+    assert len(counts) > 2
     assert_same(whole.checkpoint().state, sliced.checkpoint().state)
+    for group in ("critic", "data"):
+        assert results[0][group] == results[1][group]
+    assert results[0]["train"]["loss"] == results[1]["train"]["loss"]
     whole.stop(), sliced.stop()
 
 
@@ -62,9 +75,9 @@ def test_a_stop_request_ends_the_iteration(point_world: str) -> None:
     slices = iter([10])
     update = algorithm._update
 
-    def counted(sources: list[Any], count: int) -> None:
+    def counted(sources: list[Any], count: int, *, log: bool) -> None:
         assert next(slices) == count
-        update(sources, count)
+        update(sources, count, log=log)
         algorithm.request_stop()
 
     algorithm._update = counted  # type: ignore[method-assign]
@@ -183,7 +196,7 @@ def test_two_learners_skip_together(local_ray: None, point_world: str) -> None:
             learner._batches = spoilt()
 
     algorithm._foreach_learner(spoil)
-    algorithm._update(algorithm.offline_data.sample(16), 1)
+    algorithm._update(algorithm.offline_data.sample(16), 1, log=True)
     after = algorithm._foreach_learner(lambda learner: learner.training_state())
     assert [state.skipped_updates for state in after] == [1, 1]
     for one, other in zip(before, after, strict=True):
