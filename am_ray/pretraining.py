@@ -112,7 +112,7 @@ def pretrain(
     from am_ray.algorithm.offline_data import dataset_facts
 
     run = RunDirectory(Path(storage) / run_name)
-    facts = dataset_facts(settings.dataset)
+    facts = dataset_facts(settings.dataset, settings.ingest.skip_bad_files)
     start = run.begin(settings, facts.digest, resume)
     if start is not None and start.update >= settings.training.updates:
         logger.info("%s: already at update %d of %d", run.path, start.update, settings.training.updates)

@@ -306,3 +306,22 @@ def test_importing_costs_nothing() -> None:
     code = "import am_ray.pretraining, sys; print({'torch', 'ray', 'pyarrow'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+def test_damaged_files_are_left_out_only_when_asked(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    trajectories = [
+        Trajectory({"state": rng.normal(size=(6, 2)).astype(np.float32)}, rng.uniform(-1, 1, (5, 2)).astype(np.float32))
+        for _ in range(20)
+    ]
+    write_dataset(
+        tmp_path / "data", trajectories, fps=10.0, action_low=-1.0, action_high=1.0, row_group_rows=30, file_rows=60
+    )
+    files = sorted((tmp_path / "data" / "data").rglob("*.parquet"))
+    assert len(files) > 1
+    files[0].write_bytes(files[0].read_bytes()[:100])
+    settings = settings_for(str(tmp_path / "data"))
+    with pytest.raises(DatasetError, match=files[0].name):
+        pretrain(settings, run_name="refused", storage=tmp_path)
+    leaving_out = replace(settings, ingest=IngestSettings(skip_bad_files=True))
+    assert pretrain(leaving_out, run_name="without", storage=tmp_path).update == 20

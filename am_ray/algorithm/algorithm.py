@@ -13,7 +13,6 @@ from ray.rllib.core.learner.training_data import TrainingData
 
 from am_ray.algorithm.config import ActionableModelsConfig
 from am_ray.algorithm.learner import ObjectiveLearner
-from am_ray.algorithm.offline_data import dataset_facts
 from am_ray.models.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, write_checkpoint
 from am_ray.settings import IngestSettings, PretrainSettings, ResourceSettings
 from am_ray.settings_reader import read_settings, to_mapping
@@ -85,7 +84,7 @@ class ActionableModels(Algorithm):
 
     def checkpoint(self) -> Checkpoint:
         """Everything a resumed run needs, as plain arrays (learners hold equal weights; the first one's are taken)."""
-        facts = dataset_facts(self.config.input_[0])
+        facts = self.config.facts()
         state = self._foreach_learner(lambda learner: learner.training_state())[0]
         origin = {
             "seed": self.config.seed or 0,
@@ -101,7 +100,7 @@ class ActionableModels(Algorithm):
         Raises:
             CheckpointError: It is of data of another shape, or of another network.
         """
-        spec = dataset_facts(self.config.input_[0]).spec
+        spec = self.config.facts().spec
         if checkpoint.spec != spec:
             raise CheckpointError(
                 f"{where}: trained on data of {checkpoint.spec}; the dataset {self.config.input_[0]} is {spec}. "

@@ -12,7 +12,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.from_config import NotProvided
 
-from am_ray.algorithm.offline_data import DatasetShards, dataset_facts, ingest_mode
+from am_ray.algorithm.offline_data import DatasetFacts, DatasetShards, dataset_facts, ingest_mode
 from am_ray.settings import AlgorithmSettings, IngestSettings, PretrainSettings
 from am_ray.settings_reader import read_settings, to_mapping
 from am_ray.types import DataSpec, SettingsError
@@ -99,7 +99,7 @@ class ActionableModelsConfig(AlgorithmConfig):
         self.input_ = [str(path)]
         if ingest is not None:
             self.ingest = to_mapping(ingest)
-        spec = dataset_facts(str(path)).spec
+        spec = self.facts().spec
         self.environment(observation_space=observation_space(spec), action_space=action_space(spec))
         return self
 
@@ -134,6 +134,14 @@ class ActionableModelsConfig(AlgorithmConfig):
     def ingest_settings(self) -> IngestSettings:
         return read_settings(IngestSettings, self.ingest, "ActionableModelsConfig.dataset")
 
+    def facts(self) -> DatasetFacts:
+        """What the networks need to know of the dataset.
+
+        Raises:
+            DatasetError: It cannot be read or is damaged.
+        """
+        return dataset_facts(self.input_[0], self.ingest_settings().skip_bad_files)
+
     def needs_ray(self) -> bool:
         """Whether learners or the data need a Ray cluster; a local learner with resident data does not."""
         if self.num_learners > 0 or self.num_env_runners > 0 or self.evaluation_num_env_runners > 0:
@@ -159,7 +167,7 @@ class ActionableModelsConfig(AlgorithmConfig):
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         from am_ray.algorithm.rl_module import ObjectiveModule
 
-        facts = dataset_facts(self.input_[0])
+        facts = self.facts()
         return RLModuleSpec(
             module_class=ObjectiveModule,
             model_config={

@@ -33,19 +33,19 @@ class DatasetFacts:
 
 
 @lru_cache(maxsize=8)
-def dataset_facts(path: str) -> DatasetFacts:
-    """Opens and checks the dataset, once per process.
+def dataset_facts(path: str, skip_bad_files: bool = False) -> DatasetFacts:
+    """Opens and checks the dataset, once per process; damaged files are left out if asked for.
 
     Raises:
         DatasetError: It cannot be read or is damaged.
     """
-    dataset = read_dataset(path)
+    dataset = read_dataset(path, skip_bad_files=skip_bad_files)
     return DatasetFacts(dataset.spec, data_statistics(dataset), dataset.digest, dataset.info.env)
 
 
 def ingest_mode(path: str, ingest: IngestSettings, num_shards: int) -> str:
     """``resident`` or ``streaming``: the mode that these settings come to on this dataset."""
-    return resolved_mode(read_dataset(path), ingest, num_shards)
+    return resolved_mode(read_dataset(path, skip_bad_files=ingest.skip_bad_files), ingest, num_shards)
 
 
 class DatasetShards(OfflineData):
@@ -76,7 +76,7 @@ class DatasetShards(OfflineData):
             settings = self.config.algorithm_settings()
             self._sources = open_ingest(
                 self.path[0],
-                dataset_facts(self.path[0]).spec,
+                self.config.facts().spec,
                 settings.drawn_goals,
                 self.config.ingest_settings(),
                 batch_size=settings.optimization.batch_size,

@@ -39,6 +39,7 @@ def add_parser(commands: Any) -> None:
         default="auto",
         help="auto: continue the run if it exists; must: it has to exist; never: it must not; default: auto",
     )
+    parser.add_argument("--skip-bad-files", action="store_true", help="go on without damaged data files")
     parser.add_argument("--smoke-test", action="store_true", help="a handful of updates, to see that all fits together")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
@@ -47,7 +48,8 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> Report:
     from am_ray.pretraining import pretrain, smoke_test
 
-    settings = read_config(args.config, args.dataset, args.overrides)
+    overrides = [*args.overrides, *(["ingest.skip_bad_files=true"] if args.skip_bad_files else [])]
+    settings = read_config(args.config, args.dataset, overrides)
     if args.smoke_test:
         settings = smoke_test(settings)
     name = args.run_name or (Path(args.config).stem if args.config else "pretrain")

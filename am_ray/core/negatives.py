@@ -68,7 +68,8 @@ def draw_negatives(
 
     No gradient flows through the draw (decided: the sampling distribution is not trained).
     """
-    probabilities = torch.softmax(scores / temperature, dim=1)
+    # Scores that overflowed would make the draw itself raise; the loss they lead to is not finite and is skipped.
+    probabilities = torch.softmax((scores / temperature).nan_to_num(), dim=1)
     index = torch.multinomial(probabilities, num, replacement=True, generator=generator)
     return torch.gather(candidates, 1, index.unsqueeze(-1).expand(-1, -1, candidates.shape[-1]))
 
