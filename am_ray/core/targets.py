@@ -59,7 +59,7 @@ def chained_end_target(
     Args:
         target: Output of `bellman_target`.
         end_value: Q_target(s', a_{t+1}, g) for ``END_VALUE``, Q_target(s, a, g) for ``SELF``.
-        is_chained_end: Random goal, i == t + 1, and the needed action exists.
+        is_chained_end: Random goal, i == t + 1, and s' is not the last state of its episode.
     """
     return torch.where(is_chained_end, end_value, target)
 

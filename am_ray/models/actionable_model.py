@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
@@ -21,18 +19,11 @@ from am_ray.core.negatives import (
 from am_ray.core.targets import ChainedEnd, bellman_target, chained_end_target, monte_carlo_lower_bound
 from am_ray.models.action_density import ActionDensityNetwork
 from am_ray.models.critic import Critic
+from am_ray.models.critic_metrics import CriticTarget, critic_metrics
 from am_ray.models.encoders import Observation, random_shift
 from am_ray.models.objective import ActionScale, LossResult, frozen_copy
 from am_ray.settings import AlgorithmSettings
 from am_ray.types import DataSpec, DataStatistics, GoalSource, TransitionBatch
-
-
-@dataclass(frozen=True)
-class _Target:
-    """y, ``(b,)``, and the chained transitions among it, for the metrics."""
-
-    value: Tensor
-    next_value: Tensor
 
 
 class ActionableModel(nn.Module):
@@ -95,7 +86,7 @@ class ActionableModel(nn.Module):
             kind=Divergence(config.loss),
             negative_weight=config.negative_weight,
         )
-        metrics = _critic_metrics(batch, logits, negative_logits, target)
+        metrics = critic_metrics(batch, logits, negative_logits, target)
         metrics |= {"critic/td_loss": parts.td_loss.detach(), "critic/negative_loss": parts.negative_loss.detach()}
         total = parts.total
         if self.proposal is not None:
@@ -127,7 +118,7 @@ class ActionableModel(nn.Module):
         next_observation: Observation,
         goal: Observation,
         generator: torch.Generator,
-    ) -> _Target:
+    ) -> CriticTarget:
         config = self.settings.critic
         features = self.target_critic.encode(next_observation, goal)
         next_action = self.action_scale.to_unit(batch.next_action)
@@ -138,19 +129,19 @@ class ActionableModel(nn.Module):
         y = bellman_target(next_value, reached=is_hindsight & batch.is_end, discount=config.discount)
         kind = ChainedEnd(config.chained_end)
         if kind is not ChainedEnd.BOOTSTRAP:
-            is_chained_end = ~is_hindsight & batch.is_end
             if kind is ChainedEnd.END_VALUE:
                 end_logit = self.target_critic.score(features, next_action.unsqueeze(1))
-                is_chained_end = is_chained_end & ~batch.next_is_final
             else:
                 action = self.action_scale.to_unit(batch.action)
                 end_logit = self.target_critic.score(self.target_critic.encode(observation, goal), action.unsqueeze(1))
+            # An episode's last transition has no next action: it always bootstraps.
+            is_chained_end = ~is_hindsight & batch.is_end & ~batch.next_is_final
             y = chained_end_target(y, torch.sigmoid(end_logit).squeeze(1), is_chained_end=is_chained_end)
         if config.monte_carlo_bound:
             y = monte_carlo_lower_bound(
                 y, num_steps=batch.num_steps, is_hindsight=is_hindsight, discount=config.discount
             )
-        return _Target(y, next_value)
+        return CriticTarget(y, next_value)
 
     def _max_target_logit(
         self,
@@ -289,29 +280,3 @@ class ActionableModel(nn.Module):
             generator=generator,
         )
         return BestAction(best.action, torch.sigmoid(best.score))
-
-
-@torch.no_grad()
-def _critic_metrics(
-    batch: TransitionBatch[Tensor], logits: Tensor, negative_logits: Tensor, target: _Target
-) -> dict[str, Tensor]:
-    """Means that diagnose the algorithm; an empty group counts as 0."""
-    q = torch.sigmoid(logits)
-    hindsight = (batch.source == GoalSource.HINDSIGHT).float()
-    chained = 1.0 - hindsight
-    reached = hindsight * batch.is_end.float()
-
-    def mean_over(values: Tensor, group: Tensor) -> Tensor:
-        return (values * group).sum() / group.sum().clamp_min(1.0)
-
-    return {
-        "critic/q_hindsight_mean": mean_over(q, hindsight),
-        "critic/q_reached_mean": mean_over(q, reached),
-        "critic/q_chained_mean": mean_over(q, chained),
-        "critic/q_negative_mean": torch.sigmoid(negative_logits).mean() if negative_logits.numel() else q.new_zeros(()),
-        "critic/target_chained_mean": mean_over(target.value, chained),
-        "critic/target_hindsight_mean": mean_over(target.value, hindsight),
-        "critic/next_value_mean": target.next_value.mean(),
-        "data/chained_share": chained.mean(),
-        "data/reached_share": reached.mean(),
-    }

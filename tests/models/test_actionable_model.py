@@ -79,6 +79,21 @@ def test_every_setting_of_the_model_changes_the_loss(state_spec: DataSpec, chang
     assert loss_of(state_spec, changed) != loss_of(state_spec, with_critic())
 
 
+@pytest.mark.parametrize("chained_end", ["end_value", "self"])
+def test_an_episodes_last_transition_bootstraps_under_every_reading(state_spec: DataSpec, chained_end: str) -> None:
+    batch = sample(make_block(state_spec), state_spec, size=256)
+
+    def targets(kind: str) -> Tensor:
+        model = build(state_spec, with_critic(chained_end=kind))
+        spread_out(model)
+        generator = torch.Generator().manual_seed(0)
+        return model._target(batch, batch.observation, batch.next_observation, batch.goal, generator).value
+
+    ends = (batch.source == GoalSource.RANDOM) & batch.is_end
+    assert (ends & batch.next_is_final).any()
+    assert torch.equal(targets(chained_end) != targets("bootstrap"), ends & ~batch.next_is_final)
+
+
 def test_the_loss_is_reproduced_by_its_generator_alone(state_spec: DataSpec) -> None:
     torch.manual_seed(1)
     first = loss_of(state_spec, with_critic())

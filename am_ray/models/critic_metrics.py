@@ -1,0 +1,44 @@
+"""Numbers that tell how the critic is doing, by kind of goal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from am_ray.types import GoalSource, TransitionBatch
+
+
+@dataclass(frozen=True)
+class CriticTarget:
+    """y, ``(b,)``, and max_a' Q_target(s', a', g), ``(b,)``, which it was made from."""
+
+    value: Tensor
+    next_value: Tensor
+
+
+@torch.no_grad()
+def critic_metrics(
+    batch: TransitionBatch[Tensor], logits: Tensor, negative_logits: Tensor, target: CriticTarget
+) -> dict[str, Tensor]:
+    """Means that diagnose the algorithm; an empty group counts as 0."""
+    q = torch.sigmoid(logits)
+    hindsight = (batch.source == GoalSource.HINDSIGHT).float()
+    chained = 1.0 - hindsight
+    reached = hindsight * batch.is_end.float()
+
+    def mean_over(values: Tensor, group: Tensor) -> Tensor:
+        return (values * group).sum() / group.sum().clamp_min(1.0)
+
+    return {
+        "critic/q_hindsight_mean": mean_over(q, hindsight),
+        "critic/q_reached_mean": mean_over(q, reached),
+        "critic/q_chained_mean": mean_over(q, chained),
+        "critic/q_negative_mean": torch.sigmoid(negative_logits).mean() if negative_logits.numel() else q.new_zeros(()),
+        "critic/target_chained_mean": mean_over(target.value, chained),
+        "critic/target_hindsight_mean": mean_over(target.value, hindsight),
+        "critic/next_value_mean": target.next_value.mean(),
+        "data/chained_share": chained.mean(),
+        "data/reached_share": reached.mean(),
+    }
