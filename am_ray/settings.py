@@ -176,6 +176,24 @@ class AlgorithmSettings:
     optimization: OptimizationSettings = field(default_factory=OptimizationSettings)
     cloning: CloningSettings = field(default_factory=CloningSettings)
 
+    def __post_init__(self) -> None:
+        if self.method == "actionable_models" and self.model.proposal == "none":
+            self._refuse_no_candidates()
+
+    def _refuse_no_candidates(self) -> None:
+        critic, remedy = self.critic, "Raise one of them, or set model.proposal: learned"
+        if not (critic.target_uniform or critic.target_data or critic.target_next_action):
+            raise SettingsError(
+                f"critic: got target_uniform = target_data = 0 and target_next_action = false; expected at least one "
+                f"candidate for the target's max. {remedy}."
+            )
+        if critic.negative_ratio and not (critic.negative_uniform or critic.negative_data or critic.negative_perturbed):
+            raise SettingsError(
+                f"critic: got negative_uniform = negative_data = negative_perturbed = 0 with negative_ratio = "
+                f"{critic.negative_ratio:g}; expected at least one candidate to draw negatives from. {remedy}, or set "
+                f"negative_ratio: 0 to train without negatives."
+            )
+
     @property
     def drawn_goals(self) -> RelabelSettings:
         """What the data path draws: cloning learns from hindsight goals alone, so its batches hold no others."""
@@ -235,11 +253,12 @@ class TrainingSettings(_Checked):
 
 
 @dataclass(frozen=True)
-class PretrainSettings:
+class PretrainSettings(_Checked):
     """One ``am-ray pretrain`` config file."""
 
     dataset: str = ""
-    seed: int = 0
+    # Of initial weights, batches and draws.
+    seed: int = _bounded(0, 0, 2**31 - 1)
     algorithm: AlgorithmSettings = field(default_factory=AlgorithmSettings)
     ingest: IngestSettings = field(default_factory=IngestSettings)
     resources: ResourceSettings = field(default_factory=ResourceSettings)

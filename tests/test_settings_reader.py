@@ -96,6 +96,8 @@ def test_refusals_say_where_what_and_what_was_wanted(text: str, expected: str) -
         ("algorithm.relabel.chaining_ratio=1.5", "x.yaml: algorithm.relabel: RelabelSettings.chaining_ratio: got 1.5"),
         ("algorithm.optimization.batch_size=0", "expected a value in [1, 1000000]"),
         ("algorithm.relabel.last_state_share=0.95", "last_state_share + next_state_share is 1.05"),
+        ("seed=-1", "PretrainSettings.seed: got -1; expected a value in [0, 2147483647]"),
+        ("seed=2147483648", "PretrainSettings.seed: got 2147483648"),
         ("training.update=5", "unknown setting training.update. Did you mean training.updates?"),
     ],
 )
@@ -103,6 +105,36 @@ def test_real_settings_refuse_what_is_out_of_range(override: str, expected: str)
     with pytest.raises(SettingsError) as error:
         read_settings(PretrainSettings, apply_overrides({}, [override]), "x.yaml")
     assert expected in str(error.value)
+
+
+NO_TARGET = {"target_uniform": 0, "target_data": 0, "target_next_action": False}
+NO_NEGATIVES = {"negative_uniform": 0, "negative_data": 0, "negative_perturbed": 0}
+
+
+@pytest.mark.parametrize(
+    ("critic", "expected"),
+    [(NO_TARGET, "target_next_action = false; expected at least one"), (NO_NEGATIVES, "set negative_ratio: 0")],
+)
+def test_a_critic_without_candidates_is_refused(critic: dict[str, Any], expected: str) -> None:
+    with pytest.raises(SettingsError, match=expected):
+        read_settings(PretrainSettings, {"algorithm": {"critic": critic}}, "x.yaml")
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        {"critic": NO_NEGATIVES | {"negative_ratio": 0}},
+        {"critic": NO_TARGET | NO_NEGATIVES, "model": {"proposal": "learned"}},
+        {"critic": NO_TARGET | NO_NEGATIVES, "method": "behavior_cloning"},
+        *(
+            {"critic": NO_TARGET | {name: value}}
+            for name, value in [("target_uniform", 1), ("target_next_action", True)]
+        ),
+        *({"critic": NO_NEGATIVES | {name: 1}} for name in NO_NEGATIVES),
+    ],
+)
+def test_one_source_of_candidates_is_enough(algorithm: dict[str, Any]) -> None:
+    read_settings(PretrainSettings, {"algorithm": algorithm}, "x.yaml")
 
 
 def test_every_default_survives_the_round_trip_through_yaml() -> None:
