@@ -28,7 +28,9 @@ def step_if_finite(
 ) -> StepResult:
     """Steps the optimizer on the gradients already in ``parameters`` unless their total norm is not finite.
 
-    One check suffices: a NaN or infinity anywhere in the loss or the gradients makes the total norm non-finite.
+    One check suffices for loss and gradients: a NaN or infinity anywhere in them makes the total norm non-finite. It
+    does not suffice for the *batch*: encoders clip their inputs, so an infinity there can end in finite gradients;
+    ``am_ray.algorithm.rl_module._finite`` looks for those and poisons the loss.
     With several learners gradients are averaged before this call, so all of them take the same decision.
 
     Args:
