@@ -18,10 +18,10 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 demo: $(READY)
-	$(BIN)/am-ray demo --out runs/demo
+	$(BIN)/am-ray demo
 
 demo-images: $(READY)
-	$(BIN)/am-ray demo --images --out runs/demo-images
+	$(BIN)/am-ray demo --images
 
 test: $(READY)
 	$(BIN)/python -m pytest -m "not slow"

@@ -19,6 +19,10 @@ def test_the_readmes_python_runs(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=100)
 
 
+def test_no_number_is_missing() -> None:
+    assert "@@" not in (ROOT / "README.md").read_text()
+
+
 def test_every_file_that_the_docs_name_exists() -> None:
     for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "datasets" / "README.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):

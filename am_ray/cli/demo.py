@@ -15,15 +15,17 @@ def add_parser(commands: Any) -> None:
         help="collect, pre-train and evaluate at a small scale; what 'make demo' runs",
         description="Data, training, evaluation and a figure in some minutes on two CPU cores.",
     )
-    parser.add_argument("--out", default="runs/demo", metavar="DIR", help="default: runs/demo")
+    parser.add_argument("--out", metavar="DIR", help="default: runs/demo; with --images runs/demo-images")
     parser.add_argument("--images", action="store_true", help="observe 48 px images instead of the state")
     parser.add_argument("--smoke", action="store_true", help="a minute's worth, to see that all parts work")
-    parser.set_defaults(run=run, json=False)
+    parser.add_argument("--json", action="store_true", help="print summary.json instead of the table")
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> Report:
     from am_ray.demo import IMAGE_DEMO, STATE_DEMO, run_demo, smoke
 
     scale = IMAGE_DEMO if args.images else STATE_DEMO
-    result = run_demo(Path(args.out), smoke(scale) if args.smoke else scale)
+    scale = smoke(scale) if args.smoke else scale
+    result = run_demo(Path(args.out or scale.out), scale)
     return Report(f"{table_text(result.table)}\n\n{result.footer}", result.summary)

@@ -34,6 +34,7 @@ class DemoScale:
     """How much of everything.
 
     Attributes:
+        out: Folder for everything, unless another one is asked for.
         recipe: File name of the data's recipe, beside this module.
         config: File name of the training's config.
         episodes: Of data; ``None`` means as the recipe says.
@@ -41,6 +42,7 @@ class DemoScale:
         goals: Evaluation episodes per task.
     """
 
+    out: str
     recipe: str
     config: str
     episodes: int | None = None
@@ -48,8 +50,8 @@ class DemoScale:
     goals: int = 64
 
 
-STATE_DEMO = DemoScale("recipe.yaml", "pretrain.yaml")
-IMAGE_DEMO = DemoScale("recipe_images.yaml", "pretrain_images.yaml")
+STATE_DEMO = DemoScale("runs/demo", "recipe.yaml", "pretrain.yaml")
+IMAGE_DEMO = DemoScale("runs/demo-images", "recipe_images.yaml", "pretrain_images.yaml")
 
 
 class DemoError(AmRayError):
@@ -67,7 +69,7 @@ class DemoResult:
 
 def smoke(scale: DemoScale) -> DemoScale:
     """A minute's worth, to see that all parts work; its numbers mean nothing."""
-    return replace(scale, episodes=40, updates=40, goals=2)
+    return replace(scale, out=f"{scale.out}-smoke", episodes=40, updates=40, goals=2)
 
 
 def run_demo(out: Path, scale: DemoScale) -> DemoResult:
@@ -113,9 +115,7 @@ class _Stopwatch:
 def _collect(data: Path, scale: DemoScale) -> None:
     from am_ray.collection import collect
 
-    if (data / "meta" / "manifest.json").exists():
-        logger.info("demo: %s is there already", data)
-        return
+    # Goes on with what an earlier call left, and refuses data of another recipe.
     collect(_HERE / scale.recipe, data, episodes=scale.episodes)
 
 
