@@ -51,9 +51,11 @@ class GoalConditionedPolicy:
         Args:
             observation: A mapping from feature to array, or the bare array where the data has a single feature.
             goal: The same for the goal: either of the observation's shapes, or already reduced to the goal's entries.
+                A single goal is for all observations of a batch.
 
         Raises:
-            EnvironmentContractError: A feature is missing or has another shape than in the training data.
+            EnvironmentContractError: A feature is missing, has another shape than in the training data, or is not
+                finite; an image is not uint8; the batches differ in size.
         """
         return self.evaluate(observation, goal).action
 
@@ -61,7 +63,8 @@ class GoalConditionedPolicy:
         """The same action, with Q(s, a, g): the policy's own estimate of the probability that g will be reached."""
         shapes, goal_shapes = self.spec.observation_shapes, self.spec.goal_shapes
         s, single = _tensors(_as_mapping(observation, shapes, "observation"), shapes, "observation")
-        g, _ = _tensors(self._reduce_goal(_as_mapping(goal, goal_shapes, "goal")), goal_shapes, "goal")
+        g, single_goal = _tensors(self._reduce_goal(_as_mapping(goal, goal_shapes, "goal")), goal_shapes, "goal")
+        s, g, single = _paired(s, g, single, single_goal)
         if isinstance(self.model, BehaviorCloning):
             unit = self.model.best_action(s, g)
             value = torch.full((len(unit),), torch.nan)
@@ -96,19 +99,59 @@ def _tensors(
     values: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], what: str
 ) -> tuple[dict[str, Tensor], bool]:
     """Tensors with a batch axis, and whether it was added."""
-    tensors, single = {}, False
+    tensors, singles = {}, {}
     for name, shape in shapes.items():
         if name not in values:
             raise EnvironmentContractError(
                 f"{what}: got the features {sorted(values)}; the policy needs {name!r} of shape {shape}. "
                 f"Use the environment and observation mode of the training data."
             )
-        array = np.asarray(values[name], dtype=np.uint8 if len(shape) == 3 else np.float32)
-        single = array.ndim == len(shape)
-        if array.shape[0 if single else 1 :] != shape:
+        array = _checked(np.asarray(values[name]), shape, f"{what}: {name!r}")
+        singles[name] = array.ndim == len(shape)
+        tensors[name] = torch.from_numpy(np.ascontiguousarray(array[None] if singles[name] else array))
+    sizes = {name: "no batch axis" if singles[name] else f"a batch of {len(x)}" for name, x in tensors.items()}
+    if len(set(sizes.values())) > 1:
+        raise EnvironmentContractError(
+            f"{what}: got {', '.join(f'{name!r} with {size}' for name, size in sizes.items())}; expected the same of "
+            f"all features. Stack them alike."
+        )
+    return tensors, all(singles.values())
+
+
+def _checked(array: np.ndarray, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """The array as the network takes it: bytes for images, finite float32 for vectors."""
+    if array.shape != shape and array.shape[1:] != shape:
+        raise EnvironmentContractError(
+            f"{where} has shape {array.shape}; the policy was trained with {shape} (a batch axis may "
+            f"lead). Use the environment and observation mode of the training data."
+        )
+    if len(shape) == 3:
+        if array.dtype != np.uint8:
             raise EnvironmentContractError(
-                f"{what}: {name!r} has shape {array.shape}; the policy was trained with {shape} (a batch axis may "
-                f"lead). Use the environment and observation mode of the training data."
+                f"{where} has dtype {array.dtype}; expected images of uint8, 0 to 255. Convert them; if they are "
+                f"floats in [0, 1], by (255 * image).round().astype(np.uint8)."
             )
-        tensors[name] = torch.from_numpy(np.ascontiguousarray(array[None] if single else array))
-    return tensors, single
+        return array
+    with np.errstate(over="ignore"):
+        numbers = array.astype(np.float32, copy=False) if array.dtype.kind in "biuf" else np.array(np.nan)
+    if not np.isfinite(numbers).all():
+        raise EnvironmentContractError(
+            f"{where} holds values that are not finite numbers (dtype {array.dtype}); expected finite float32. "
+            f"Mend the environment that gave them."
+        )
+    return numbers
+
+
+def _paired(
+    s: dict[str, Tensor], g: dict[str, Tensor], single: bool, single_goal: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor], bool]:
+    """States and goals in batches of one size (what stands alone is for all of the other), and whether both were single."""
+    states, goals = (len(next(iter(x.values()))) for x in (s, g))
+    if states != goals and not single and not single_goal:
+        raise EnvironmentContractError(
+            f"observation, goal: got batches of {states} and {goals}; expected equal sizes, or one of them without a "
+            f"batch axis. Pass a goal for each observation, or a single goal for all."
+        )
+    size = goals if single else states
+    s, g = ({name: x.expand(size, *x.shape[1:]) for name, x in part.items()} for part in (s, g))
+    return s, g, single and single_goal

@@ -79,6 +79,47 @@ def test_wrong_observations_are_refused(state_spec: DataSpec, observation: np.nd
         policy(state_spec).act(observation, np.zeros(4, np.float32))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, bool])
+@pytest.mark.parametrize("where", ["observation", "goal"])
+def test_images_of_another_type_than_bytes_are_refused(image_spec: DataSpec, dtype: type, where: str) -> None:
+    """Floats in [0, 1] would be cast to black."""
+    good, bad = np.ones((12, 12, 3), np.uint8), np.ones((12, 12, 3), dtype)
+    images = (bad, good) if where == "observation" else (good, bad)
+    with pytest.raises(EnvironmentContractError, match=rf"{where}: 'front' has dtype {np.dtype(dtype)}.*astype"):
+        policy(image_spec).act({"state": np.zeros(4), "front": images[0]}, images[1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("where", ["observation", "goal"])
+def test_vectors_that_are_not_finite_are_refused(state_spec: DataSpec, value: float, where: str) -> None:
+    good, bad = np.zeros(4), np.array([0.0, value, 0.0, 0.0])
+    with pytest.raises(EnvironmentContractError, match=rf"{where}: 'state' holds values that are not finite"):
+        policy(state_spec).act(*((bad, good) if where == "observation" else (good, bad)))
+
+
+@pytest.mark.parametrize("method", ["actionable_models", "behavior_cloning"])
+def test_a_single_goal_is_for_the_whole_batch(state_spec: DataSpec, method: str) -> None:
+    actor = policy(state_spec, method)
+    states, goal = np.random.default_rng(0).normal(size=(3, 4)), np.array([0.1, 0.2, 0.3, 0.4])
+    for single, repeated in (((states, goal), (states, np.tile(goal, (3, 1)))),
+                             ((goal, states), (np.tile(goal, (3, 1)), states))):  # fmt: skip
+        actor.reseed(1)
+        found = actor.evaluate(*single)
+        actor.reseed(1)
+        expected = actor.evaluate(*repeated)
+        assert found.action.shape == (3, 2)
+        np.testing.assert_array_equal(found.action, expected.action)
+        np.testing.assert_array_equal(found.value, expected.value)
+
+
+def test_batches_that_do_not_match_are_refused(image_spec: DataSpec, state_spec: DataSpec) -> None:
+    with pytest.raises(EnvironmentContractError, match="batches of 3 and 2"):
+        policy(state_spec).act(np.zeros((3, 4)), np.zeros((2, 4)))
+    mixed = {"state": np.zeros((2, 4)), "front": np.zeros((12, 12, 3), np.uint8)}
+    with pytest.raises(EnvironmentContractError, match="'state' with a batch of 2, 'front' with no batch axis"):
+        policy(image_spec).act(mixed, np.zeros((12, 12, 3), np.uint8))
+
+
 def test_random_shift_moves_whole_pixels_and_repeats_the_border() -> None:
     image = torch.arange(9, dtype=torch.uint8).reshape(1, 3, 3, 1)
     still = random_shift({"front": image}, torch.tensor([[1, 1]]), max_shift=1)["front"]
