@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> Report:
 
     # As `python -m` does: a package in the current folder can register the environment that --env names.
     sys.path.append(str(Path.cwd()))
+    json_path = None if args.json in (None, "-") else _writable(args.json)
     report = evaluate(
         args.checkpoint,
         env_id=args.env,
@@ -66,11 +67,25 @@ def run(args: argparse.Namespace) -> Report:
     text = json.dumps(report.to_json(), indent=2, allow_nan=False)
     if args.json == "-":
         return Report(text)
-    if args.json is not None:
-        path = Path(args.json)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
+    if json_path is not None:
+        json_path.write_text(text + "\n")
     return Report(table_text(report.table()))
+
+
+def _writable(name: str) -> Path:
+    """The file that ``--json`` names, found out before the episodes run: they may take hours."""
+    path = Path(name)
+    existed = path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError as error:
+        raise SettingsError(
+            f"--json: {name} cannot be written ({error}). Name another file, or - for stdout."
+        ) from error
+    if not existed:
+        path.unlink()  # an evaluation that fails leaves no empty file
+    return path
 
 
 def json_mapping(option: str, text: str) -> dict[str, Any]:

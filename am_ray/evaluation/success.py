@@ -63,7 +63,8 @@ def evaluate(
         EnvironmentContractError: The environment lacks a goal, a success flag, or the policy's observations or actions.
         SettingsError: A number is out of range, or a task is unknown.
     """
-    _check_numbers(episodes=episodes, panels_per_task=panels_per_task, max_steps=max_steps)
+    _check_numbers(1, episodes=episodes, panels_per_task=panels_per_task, max_steps=max_steps)
+    _check_numbers(0, seed=seed)
     make_policy, name, origin = _policy_source(checkpoint)
     env_id, kwargs = _choose_environment(origin, env_id, env_kwargs)
     specs = _choose_tasks(env_id, kwargs, tasks)
@@ -117,10 +118,10 @@ def _task_results(results: Sequence[EpisodeResult], policy: str, tasks: Sequence
     }
 
 
-def _check_numbers(**numbers: int | None) -> None:
+def _check_numbers(low: int, **numbers: int | None) -> None:
     for name, value in numbers.items():
-        if value is not None and value < 1:
-            raise SettingsError(f"{name}: got {value}; expected at least 1. Change the value.")
+        if value is not None and value < low:
+            raise SettingsError(f"{name}: got {value}; expected at least {low}. Change the value.")
 
 
 def _policy_source(

@@ -71,6 +71,28 @@ def test_evaluate_refuses_two_ways_of_naming_tasks(am_ray: AmRay, tmp_path: Path
     assert run.code == 2 and "expected one of them" in run.stderr
 
 
+@pytest.mark.parametrize("place", ["a-file/results.json", "a-folder"])
+def test_evaluate_finds_out_first_whether_it_can_write(
+    am_ray: AmRay, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def must_not_run(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the episodes ran")
+
+    monkeypatch.setattr("am_ray.evaluation.evaluate", must_not_run)
+    (tmp_path / "a-file").write_text("")
+    (tmp_path / "a-folder").mkdir()
+    run = am_ray("evaluate", tmp_path, "--json", tmp_path / place)
+    assert run.code == 2 and "--json" in run.stderr and "cannot be written" in run.stderr
+
+
+def test_looking_whether_a_file_can_be_written_changes_nothing(am_ray: AmRay, tmp_path: Path) -> None:
+    old, new = tmp_path / "old.json", tmp_path / "new" / "new.json"
+    old.write_text("{}")
+    for path in (old, new):
+        assert am_ray("evaluate", tmp_path / "no-run", "--seed", "-1", "--json", path).code == 2
+    assert old.read_text() == "{}" and not new.exists()
+
+
 @pytest.mark.usefixtures("local_ray")
 def test_from_recipe_to_success_rate(am_ray: AmRay, tmp_path: Path) -> None:
     recipe, data, runs = tmp_path / "recipe.yaml", tmp_path / "data", tmp_path / "runs"

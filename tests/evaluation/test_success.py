@@ -110,6 +110,11 @@ def test_the_report_is_plain_json() -> None:
     assert set(value["random"]) == set(value["oracle"]) == {"default"}
 
 
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(SettingsError, match="seed: got -1; expected at least 0"):
+        evaluate(MakeTowards(), env_id=ID, seed=-1)
+
+
 @pytest.mark.parametrize("wrong", [{"episodes": 0}, {"max_steps": 0}, {"panels_per_task": 0}])
 def test_numbers_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(SettingsError, match=f"{next(iter(wrong))}: got 0; expected at least 1"):
