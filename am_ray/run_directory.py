@@ -81,7 +81,7 @@ class RunDirectory:
             start = Start(latest, checkpoint.state.update)
         self.path.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(to_mapping(settings), sort_keys=False)
-        (self.path / "settings.yaml").write_text(text, encoding="utf-8")
+        _write_whole(self.path / "settings.yaml", text)
         self._drop_metrics_after(0 if start is None else start.update)
         return start
 
@@ -134,7 +134,14 @@ class RunDirectory:
                     kept.append(line + "\n")
             except (ValueError, KeyError):
                 logger.warning("%s: dropped an incomplete line", self._metrics_path)
-        self._metrics_path.write_text("".join(kept), encoding="utf-8")
+        _write_whole(self._metrics_path, "".join(kept))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """The old content or the new, whenever the process is killed; a torn file could not be resumed from."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

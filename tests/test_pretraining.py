@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,6 +225,25 @@ def test_a_torn_newest_checkpoint_costs_only_its_updates(
     assert_same(expected, state_of(resumed))
 
 
+def test_a_kill_while_settings_are_written_leaves_the_old_ones(
+    points: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(points, updates=5)
+    run_dir = pretrain(settings, run_name="a", storage=tmp_path).run_dir
+    before = (run_dir / "settings.yaml").read_bytes()
+
+    def killed(path: Path, text: str, **kwargs: Any) -> int:
+        path.write_bytes(text.encode()[:20])
+        raise KeyboardInterrupt
+
+    longer = replace(settings, training=replace(settings.training, updates=10))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "write_text", killed)
+        pretrain(longer, run_name="a", storage=tmp_path)
+    assert (run_dir / "settings.yaml").read_bytes() == before
+    assert pretrain(longer, run_name="a", storage=tmp_path).resumed_from == 5
+
+
 def test_resume_must_and_never(points: str, tmp_path: Path) -> None:
     settings = settings_for(points, updates=5)
     with pytest.raises(CheckpointError, match="no valid checkpoint to resume"):
@@ -267,6 +287,35 @@ def test_the_data_may_move_but_not_change(points: str, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     moved.symlink_to(points)
     assert pretrain(replace(longer, dataset=str(moved)), run_name="a", storage=tmp_path).resumed_from == 5
+
+
+def test_data_written_anew_at_the_same_path_are_other_data(tmp_path: Path) -> None:
+    settings = settings_for(write_points(tmp_path / "data"), updates=5)
+    first = read_checkpoint(pretrain(settings, run_name="a", storage=tmp_path).checkpoint)
+    shutil.rmtree(tmp_path / "data")
+    write_points(tmp_path / "data", seed=1, episodes=12)
+    longer = replace(settings, training=replace(settings.training, updates=10))
+    with pytest.raises(DatasetError, match="its digest is"):
+        pretrain(longer, run_name="a", storage=tmp_path)
+    second = read_checkpoint(pretrain(settings, run_name="b", storage=tmp_path).checkpoint)
+    found = am_ray.read_dataset(tmp_path / "data")
+    assert second.origin["dataset"]["digest"] == found.digest != first.origin["dataset"]["digest"]
+    states = np.concatenate([trajectory.observations["state"] for trajectory in found])
+    np.testing.assert_allclose(second.statistics.mean["state"], states.mean(0), atol=1e-5)
+    assert (second.statistics.mean["state"] != first.statistics.mean["state"]).all()
+
+
+def test_a_checkpoint_names_the_data_it_was_trained_on_though_they_changed(tmp_path: Path) -> None:
+    settings = settings_for(write_points(tmp_path / "data"), updates=10)
+    digest = am_ray.read_dataset(tmp_path / "data").digest
+
+    def on_progress(progress: PretrainProgress) -> None:
+        if progress.update == 5:
+            shutil.rmtree(tmp_path / "data")
+            write_points(tmp_path / "data", seed=1)
+
+    result = pretrain(settings, run_name="a", storage=tmp_path, on_progress=on_progress)
+    assert read_checkpoint(result.checkpoint).origin["dataset"]["digest"] == digest
 
 
 def test_bad_data_are_refused_before_anything_is_written(points: str, tmp_path: Path) -> None:

@@ -45,6 +45,11 @@ class ActionableModels(Algorithm):
     def get_default_config(cls) -> ActionableModelsConfig:
         return ActionableModelsConfig()
 
+    def setup(self, config: Any) -> None:
+        # Kept from the start: checkpoints tell what was trained on, whatever happens to the path meanwhile.
+        self._facts = config.facts()
+        super().setup(config)
+
     @property
     def num_updates(self) -> int:
         """Updates done since training began, over all resumes."""
@@ -84,7 +89,7 @@ class ActionableModels(Algorithm):
 
     def checkpoint(self) -> Checkpoint:
         """Everything a resumed run needs, as plain arrays (learners hold equal weights; the first one's are taken)."""
-        facts = self.config.facts()
+        facts = self._facts
         state = self._foreach_learner(lambda learner: learner.training_state())[0]
         origin = {
             "seed": self.config.seed or 0,
@@ -100,7 +105,7 @@ class ActionableModels(Algorithm):
         Raises:
             CheckpointError: It is of data of another shape, or of another network.
         """
-        spec = self.config.facts().spec
+        spec = self._facts.spec
         if checkpoint.spec != spec:
             raise CheckpointError(
                 f"{where}: trained on data of {checkpoint.spec}; the dataset {self.config.input_[0]} is {spec}. "

@@ -9,7 +9,8 @@ from typing import Any
 from ray.rllib.offline.offline_data import OfflineData
 
 from am_ray.data.ingest import open_ingest, resolved_mode
-from am_ray.data.reader import read_dataset
+from am_ray.data.manifest import Manifest
+from am_ray.data.reader import read_dataset, read_manifest
 from am_ray.data.scale import data_statistics
 from am_ray.settings import IngestSettings
 from am_ray.types import DataSpec, DataStatistics
@@ -32,13 +33,18 @@ class DatasetFacts:
     environment: dict[str, Any] | None
 
 
-@lru_cache(maxsize=8)
 def dataset_facts(path: str, skip_bad_files: bool = False) -> DatasetFacts:
-    """Opens and checks the dataset, once per process; damaged files are left out if asked for.
+    """Opens and checks the dataset, once per process while it stays as it is; damaged files are left out if asked for.
 
     Raises:
         DatasetError: It cannot be read or is damaged.
     """
+    return _facts(path, skip_bad_files, read_manifest(path))
+
+
+@lru_cache(maxsize=8)
+def _facts(path: str, skip_bad_files: bool, manifest: Manifest) -> DatasetFacts:
+    # The manifest holds the hash of every file: data written anew at the same path are other data.
     dataset = read_dataset(path, skip_bad_files=skip_bad_files)
     return DatasetFacts(dataset.spec, data_statistics(dataset), dataset.digest, dataset.info.env)
 

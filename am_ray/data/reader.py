@@ -148,6 +148,19 @@ class TrajectoryDataset(Sequence[Trajectory]):
         )
 
 
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """What a dataset consists of at the moment, hashes included: one small file, no checks. Hashable.
+
+    Raises:
+        DatasetError: If there is no committed dataset, or it cannot be read.
+    """
+    storage = open_storage(path)
+    try:
+        return Manifest.read(storage)
+    except OSError as error:
+        raise _unreadable(storage, error) from error
+
+
 def read_dataset(
     path: str | os.PathLike[str], *, skip_bad_files: bool = False, hashes: bool = False
 ) -> TrajectoryDataset:
@@ -172,9 +185,7 @@ def read_dataset(
         check_tables(storage, info, manifest, episodes)
         bad = bad_data_files(storage, manifest.data_files, info, hashes=hashes)
     except OSError as error:
-        raise DatasetError(
-            f"{storage.name}: cannot be read ({error}); expected a readable dataset. Check path and access."
-        ) from error
+        raise _unreadable(storage, error) from error
     if bad and not skip_bad_files:
         raise next(iter(bad.values()))
     dataset = TrajectoryDataset(storage, info, manifest, episodes, {path: str(error) for path, error in bad.items()})
@@ -191,3 +202,9 @@ def read_dataset(
             f"{storage.name}: every data file is bad ({next(iter(bad.values()))}); expected at least one good one."
         )
     return dataset
+
+
+def _unreadable(storage: Storage, error: OSError) -> DatasetError:
+    return DatasetError(
+        f"{storage.name}: cannot be read ({error}); expected a readable dataset. Check path and access."
+    )
