@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from am_ray.data.schema import IMAGE_TYPE, SCALAR_TYPES, DatasetInfo
 from am_ray.types import DatasetError, Trajectory
 
 IMAGE_NDIM = 4  # (t, h, w, c)
+NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,14 @@ def checked_trajectory(trajectory: Trajectory, where: str) -> Trajectory:
     Raises:
         DatasetError: If lengths do not fit, a value is not finite, or a dtype or shape cannot be stored.
     """
+    _check_kind(trajectory, where)
     actions = _float_rows(trajectory.actions, "actions", where)
     steps = len(actions)
     if steps < 1:
         raise DatasetError(f"{where} has no actions; expected at least 1 transition. Leave out empty episodes.")
     if not trajectory.observations:
         raise DatasetError(f"{where} has no observations; expected at least one feature. Record one.")
+    _check_names(trajectory.observations, where)
     observations = {name: _observation(value, name, where) for name, value in trajectory.observations.items()}
     for name, value in observations.items():
         if len(value) != steps + 1:
@@ -79,6 +83,25 @@ def checked_trajectory(trajectory: Trajectory, where: str) -> Trajectory:
         str(trajectory.task),
         dict(trajectory.metadata),
     )
+
+
+def _check_kind(trajectory: Any, where: str) -> None:
+    if not isinstance(trajectory, Trajectory):
+        raise DatasetError(f"{where} is a {type(trajectory).__name__}; expected an am_ray.Trajectory. Make one of it.")
+    if not isinstance(trajectory.observations, Mapping):
+        raise DatasetError(
+            f"{where} has observations of type {type(trajectory.observations).__name__}; expected a dict of arrays by "
+            "name. Give them a name, such as 'state'."
+        )
+
+
+def _check_names(observations: Mapping[str, Any], where: str) -> None:
+    """Names become parts of columns' names, where '.' separates, and of networks' parameters, which hold no '.'."""
+    for name in observations:
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise DatasetError(
+                f"{where} has observations {name!r}; expected a name of letters, digits, '_' and '-'. Rename them."
+            )
 
 
 def _float_rows(value: np.ndarray, name: str, where: str) -> np.ndarray:

@@ -107,6 +107,15 @@ class Storage:
     def delete_file(self, relative: str) -> None:
         self.filesystem.delete_file(self.path(relative))
 
+    def has_root(self) -> bool:
+        return bool(self.filesystem.get_file_info(self.root).type != fs.FileType.NotFound)
+
+    def delete_empty_root(self) -> None:
+        """Remove the folder itself if it is local and nothing is left in it; object stores have no empty folders."""
+        if self.is_local:
+            with contextlib.suppress(OSError):
+                Path(self.root).rmdir()
+
     def delete_folder(self, folder: str) -> None:
         """Remove ``folder`` and all that is in it; nothing happens where it does not exist."""
         path = self.path(folder)

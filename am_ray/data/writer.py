@@ -18,7 +18,16 @@ from am_ray.data.metadata import commit, write_info
 from am_ray.data.recovery import Recovered, clear_dataset, make_room, recover
 from am_ray.data.schema import DatasetInfo, features_for
 from am_ray.data.storage import open_storage
-from am_ray.data.write_settings import GoalFeatures, action_bound, goal_indices_of
+from am_ray.data.write_settings import (
+    BOUNDS_TOLERANCE,
+    GoalFeatures,
+    action_bound,
+    check_inside,
+    check_same_features,
+    checked_bounds,
+    checked_fps,
+    goal_indices_of,
+)
 from am_ray.types import DatasetError, Trajectory
 
 logger = logging.getLogger(__name__)
@@ -26,7 +35,6 @@ logger = logging.getLogger(__name__)
 ROW_GROUP_ROWS = 4096  # 2k-10k rows scan seven times faster than one episode per group (docs/architecture.md)
 FILE_ROWS = 1 << 17
 FILE_BYTES = 64 << 20
-BOUNDS_TOLERANCE = 1e-4
 
 
 class DatasetWriter:
@@ -51,7 +59,7 @@ class DatasetWriter:
         file_rows: Rows after which a new data file is begun.
 
     Raises:
-        DatasetError: If the folder is not empty, or another process writes there.
+        DatasetError: If the folder is not empty, another process writes there, or a setting cannot be used.
     """
 
     def __init__(
@@ -73,17 +81,13 @@ class DatasetWriter:
     ) -> None:
         self.storage = open_storage(path)
         self._settings: dict[str, Any] = {
-            "fps": float(fps),
+            "fps": checked_fps(fps, self.storage.name),
             "env": None if env is None else dict(env),
             "generator": dict(generator or {}),
             "license": license,
             "robot_type": robot_type,
         }
-        if (action_low is None) != (action_high is None):
-            raise DatasetError(
-                f"{self.storage.name}: got one action bound; expected both, or none. Give the other one too."
-            )
-        self._bounds = (action_low, action_high)
+        self._bounds = checked_bounds(action_low, action_high, self.storage.name)
         self._goal_features = goal_features
         self._row_group_rows, self._file_rows = row_group_rows, file_rows
         self._info: DatasetInfo | None = None
@@ -98,6 +102,7 @@ class DatasetWriter:
         self._high: np.ndarray | None = None
         self.discarded: list[str] = []  # files without whole episodes that resuming deleted
         self.digest: str | None = None
+        self._made_folder = not self.storage.has_root()
         if resuming:
             self._restore(recover(self.storage, generator))
         else:
@@ -134,8 +139,10 @@ class DatasetWriter:
         checked = checked_trajectory(trajectory, where)
         if self._info is None:
             self._begin(checked)
-        info = self._same_features(checked, where)
-        self._check_bounds(checked.actions, info, where)
+        assert self._info is not None
+        info = self._info
+        check_same_features(checked, info.features, where)
+        check_inside(checked.actions, info.action_low, info.action_high, where)
         record = record_of(checked)
         task = self._tasks.setdefault(checked.task, len(self._tasks))
         rows = encode_rows(checked, info, self.next_episode, self._num_rows, task)
@@ -179,6 +186,15 @@ class DatasetWriter:
             self._journal.close()
             self._journal = None
 
+    def discard(self) -> None:
+        """Delete what this writer has written and the folder that it made; nothing where it wrote nothing."""
+        self.abort()
+        if self._info is None or self.digest is not None:
+            return
+        clear_dataset(self.storage)
+        if self._made_folder:
+            self.storage.delete_empty_root()
+
     def __enter__(self) -> Self:
         return self
 
@@ -193,15 +209,16 @@ class DatasetWriter:
     def _begin(self, first: Trajectory) -> None:
         shapes = {name: value.shape[1:] for name, value in first.observations.items()}
         actions = first.actions.shape[1]
-        self._info = DatasetInfo(
+        info = DatasetInfo(
             features=features_for(shapes, actions),
             goal_indices=goal_indices_of(self._goal_features, shapes, self.storage.name),
             action_low=action_bound(self._bounds[0], actions, self.storage.name),
             action_high=action_bound(self._bounds[1], actions, self.storage.name),
             **self._settings,
         )
-        write_info(self.storage, self._info)
-        self._open_journal()
+        self._journal = self._opened_journal(info)  # locks the folder: a second writer must not touch it
+        write_info(self.storage, info)
+        self._info = info
 
     def _restore(self, found: Recovered | None) -> None:
         if found is None:
@@ -215,34 +232,14 @@ class DatasetWriter:
         for row, actions in found.pending:
             self._tasks.setdefault(row[0].task, len(self._tasks))
             self._take(row, actions)
-        self._open_journal()
+        self._journal = self._opened_journal(found.info)
 
-    def _open_journal(self) -> None:
-        if self.storage.is_local and self._info is not None:
-            self._journal = Journal(self.storage, self._info.arrow_schema)
-            self._journal.restart(self._pending)
-
-    def _same_features(self, trajectory: Trajectory, where: str) -> DatasetInfo:
-        assert self._info is not None
-        shapes = {name: value.shape[1:] for name, value in trajectory.observations.items()}
-        found = features_for(shapes, trajectory.actions.shape[1])
-        expected = self._info.features
-        if found != expected:
-            names = [n for n in {**expected, **found} if found.get(n) != expected.get(n)]
-            detail = "; ".join(f"{n}: {_shape(found, n)}, expected {_shape(expected, n)}" for n in names)
-            raise DatasetError(f"{where} differs from the episodes before it: {detail}. Write it to another dataset.")
-        return self._info
-
-    def _check_bounds(self, actions: np.ndarray, info: DatasetInfo, where: str) -> None:
-        if info.action_low is None or info.action_high is None:
-            return
-        lowest, highest = actions.min(axis=0), actions.max(axis=0)
-        low, high = np.array(info.action_low), np.array(info.action_high)
-        if (lowest < low - BOUNDS_TOLERANCE).any() or (highest > high + BOUNDS_TOLERANCE).any():
-            raise DatasetError(
-                f"{where} has actions from {lowest.tolist()} to {highest.tolist()}; expected them between {low.tolist()} and "
-                f"{high.tolist()}. Clip them, or give wider bounds."
-            )
+    def _opened_journal(self, info: DatasetInfo) -> Journal | None:
+        if not self.storage.is_local:
+            return None
+        journal = Journal(self.storage, info.arrow_schema)
+        journal.restart(self._pending)
+        return journal
 
     def _take(self, row: Row, actions: np.ndarray) -> None:
         self._pending.append(row)
@@ -278,14 +275,16 @@ def write_dataset(path: str | os.PathLike[str], trajectories: Iterable[Trajector
             ``generator``, ``license``, ``overwrite``, ...).
 
     Raises:
-        DatasetError: If the folder is not empty or a trajectory cannot be stored.
+        DatasetError: If the folder is not empty or a trajectory cannot be stored. In the second case what was written
+            is deleted again, so that the corrected data can be written to the same place.
     """
     with DatasetWriter(path, **settings) as writer:
         for trajectory in trajectories:
-            writer.append(trajectory)
+            try:
+                writer.append(trajectory)
+            except DatasetError:
+                if not settings.get("resuming"):  # then the episodes before it are from earlier calls
+                    writer.discard()
+                raise
     assert writer.digest is not None
     return writer.digest
-
-
-def _shape(features: Mapping[str, Any], name: str) -> str:
-    return f"{features[name].dtype}{list(features[name].shape)}" if name in features else "nothing"

@@ -186,6 +186,9 @@ def test_bounds_come_from_the_data_unless_given(tmp_path, make_trajectories):
         ({"rewards": np.zeros(3)}, r"rewards of shape \(3,\)"),
         ({"rewards": np.full(4, np.nan)}, "not finite"),
         ({"metadata": {"a": np.zeros(3)}}, "metadata 'a' of type ndarray"),
+        ({"observations": {"a/b.c": np.zeros((5, 3))}}, "observations 'a/b.c'; expected a name of letters"),
+        ({"observations": {"": np.zeros((5, 3))}}, "observations ''; expected a name of letters"),
+        ({"observations": np.zeros((5, 3))}, "observations of type ndarray; expected a dict"),
     ],
 )
 def test_trajectories_that_cannot_be_stored_are_refused(tmp_path, change, message):
@@ -198,6 +201,62 @@ def test_trajectories_that_cannot_be_stored_are_refused(tmp_path, change, messag
     writer.append(Trajectory(**good))  # a refused episode leaves no trace
     writer.close()
     assert len(read_dataset(tmp_path / "set")) == 2
+
+
+def test_something_else_than_a_trajectory_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"episode 0 is a dict; expected an am_ray\.Trajectory"):
+        write_dataset(tmp_path / "set", [{"state": np.zeros((5, 3))}])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fps": 0}, "fps 0; expected a positive number"),
+        ({"fps": -10.0}, "fps -10.0; expected a positive number"),
+        ({"fps": float("nan")}, "fps nan; expected a positive number"),
+        ({"action_low": 1.0, "action_high": -1.0}, "action_low 1.0 is above action_high -1.0"),
+        ({"action_low": [0, 2], "action_high": 1}, r"action_low \[0, 2\] is above action_high 1"),
+        ({"action_low": 0.0}, "one action bound"),
+    ],
+)
+def test_settings_that_no_dataset_can_have_are_refused_before_anything_is_written(tmp_path, settings, message):
+    with pytest.raises(DatasetError, match=message):
+        DatasetWriter(tmp_path / "set", **settings)
+    assert not (tmp_path / "set").exists()
+
+
+def test_what_was_refused_can_be_corrected_and_written_to_the_same_place(tmp_path, make_trajectories):
+    bad = make_trajectories(30)
+    bad[25].actions[0, 0] = np.nan
+    path = tmp_path / "set"
+    with pytest.raises(DatasetError, match="episode 25 has actions with a NaN"):
+        write_dataset(path, bad, file_rows=40)  # files are full by then
+    assert not path.exists()
+    write_dataset(path, make_trajectories(30))
+    digest = read_dataset(path).digest
+    with pytest.raises(DatasetError, match="a folder with a dataset in it"):
+        write_dataset(path, bad)
+    assert read_dataset(path).digest == digest  # what others wrote stays
+
+
+def test_a_refused_episode_leaves_a_folder_that_was_there_and_another_writers_episodes(tmp_path, make_trajectories):
+    path = tmp_path / "set"
+    path.mkdir()
+    other = DatasetWriter(path)
+    late = DatasetWriter(path)
+    other.append(make_trajectories(1)[0])
+    with pytest.raises(DatasetError, match="another process"):
+        late.append(make_trajectories(1)[0])
+    late.discard()
+    other.close()
+    assert len(read_dataset(path)) == 1
+
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="NaN"):
+        write_dataset(
+            tmp_path / "empty", [*make_trajectories(1), Trajectory({"state": np.full((2, 3), np.nan)}, np.ones((1, 2)))]
+        )
+    assert list((tmp_path / "empty").iterdir()) == []
 
 
 def test_folders_that_hold_something_are_not_overwritten(tmp_path, make_trajectories):
