@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from am_ray.data.journal import JOURNAL_FOLDER
 from am_ray.data.storage import Storage
 from am_ray.types import DatasetError
 
@@ -64,11 +65,7 @@ class Manifest:
             DatasetError: If there is none (nothing was committed), or it is not a manifest.
         """
         if not storage.exists(MANIFEST_PATH):
-            begun = bool(storage.list_files())
-            raise DatasetError(
-                f"{storage.name}: no {MANIFEST_PATH}; expected one, because it marks a finished write. "
-                + ("The write was interrupted: run 'am-ray dataset repair'." if begun else "There is no dataset here.")
-            )
+            raise nothing_committed(storage)
         try:
             value = json.loads(storage.read_bytes(MANIFEST_PATH))
             if value["version"] != MANIFEST_VERSION:
@@ -85,6 +82,30 @@ class Manifest:
 
     def write(self, storage: Storage) -> None:
         storage.write_bytes(MANIFEST_PATH, json.dumps(self.to_json(), indent=1).encode())
+
+
+def was_begun(files: Iterable[str]) -> bool:
+    """Whether files are what an interrupted write leaves: a journal, metadata or data files at their places."""
+    return any(
+        path.startswith(("meta/", f"{JOURNAL_FOLDER}/")) or (path.startswith("data/") and ".parquet" in path)
+        for path in files
+    )
+
+
+def nothing_committed(storage: Storage) -> DatasetError:
+    """Why a folder without a manifest cannot be read: an interrupted write, or no dataset at all."""
+    files = storage.list_files()
+    if was_begun(files):
+        return DatasetError(
+            f"{storage.name}: no {MANIFEST_PATH}; expected one, because it marks a finished write. "
+            "The write was interrupted: run 'am-ray dataset repair'."
+        )
+    below = [path.removesuffix(f"/{MANIFEST_PATH}") for path in files if path.endswith(f"/{MANIFEST_PATH}")]
+    found = f"{len(files)} other files" if files else "nothing"
+    remedy = f"Datasets below it: {', '.join(below[:5])}." if below else "Check the path."
+    return DatasetError(
+        f"{storage.name}: There is no dataset here, got {found}; expected a folder with {MANIFEST_PATH}. {remedy}"
+    )
 
 
 def _entry(value: Mapping[str, Any]) -> FileEntry:

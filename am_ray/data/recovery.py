@@ -14,12 +14,15 @@ from am_ray.data.blocks import block_of
 from am_ray.data.data_files import check_schema, data_file_path, open_data_file, read_records, read_row_group
 from am_ray.data.frames import EpisodeRecord
 from am_ray.data.journal import JOURNAL_FOLDER, JOURNAL_PATH, LOCK_PATH, Row, read_journal
-from am_ray.data.manifest import MANIFEST_PATH, FileEntry, describe_file
+from am_ray.data.manifest import MANIFEST_PATH, FileEntry, describe_file, nothing_committed, was_begun
 from am_ray.data.schema import INFO_PATH, DatasetInfo
-from am_ray.data.storage import Storage
+from am_ray.data.storage import TEMPORARY_SUFFIX, Storage
 from am_ray.types import DatasetError
 
 logger = logging.getLogger(__name__)
+
+OUR_FOLDERS = ("data/", "meta/", f"{JOURNAL_FOLDER}/")
+DISCARDED = "discarded/"
 
 
 @dataclass
@@ -33,7 +36,7 @@ class Recovered:
         pending: Whole episodes of the journal, with their actions (without padding).
         low: Smallest action in ``files``, by entry; ``None`` if there are none.
         high: Largest action, likewise.
-        discarded: Files that held no whole episodes and were deleted.
+        torn: Files that hold no whole episodes, or none that can follow those before; see `set_aside`.
     """
 
     info: DatasetInfo
@@ -42,11 +45,11 @@ class Recovered:
     pending: list[tuple[Row, np.ndarray]]
     low: np.ndarray | None
     high: np.ndarray | None
-    discarded: list[str]
+    torn: list[str]
 
 
 def recover(storage: Storage, generator: Mapping[str, Any] | None = None) -> Recovered | None:
-    """Collect what an interrupted write left, and delete its torn files. ``None`` where nothing was begun.
+    """Collect what an interrupted write left; nothing is changed. ``None`` where nothing was begun.
 
     Raises:
         DatasetError: If the dataset is committed, was begun by another generator, or is no dataset at all.
@@ -57,7 +60,7 @@ def recover(storage: Storage, generator: Mapping[str, Any] | None = None) -> Rec
             f"{storage.name}: the dataset is complete; expected an interrupted write. There is nothing to go on with."
         )
     if INFO_PATH not in present:
-        strange = [path for path in present if not path.startswith(("data/", "meta/", "pending/"))]
+        strange = [path for path in present if not path.startswith((*OUR_FOLDERS, DISCARDED))]
         if strange:
             raise DatasetError(
                 f"{storage.name}: no {INFO_PATH} but {strange[:3]}; expected an interrupted write. Give another folder."
@@ -72,13 +75,45 @@ def recover(storage: Storage, generator: Mapping[str, Any] | None = None) -> Rec
     found = Recovered(info, [], [], [], None, None, [])
     while data_file_path(len(found.files)) in present and _take_file(storage, found):
         pass
-    _take_journal(storage, found)
-    kept = {entry.path for entry in found.files} | {INFO_PATH, JOURNAL_PATH, LOCK_PATH}
-    for path in present:
-        if path not in kept and path.startswith(("data/", "meta/", "pending/")):
-            storage.delete_file(path)
-            found.discarded.append(path)
+    kept = {entry.path for entry in found.files} | {INFO_PATH, LOCK_PATH}
+    if _take_journal(storage, found):
+        kept.add(JOURNAL_PATH)
+    found.torn = [path for path in present if path not in kept and path.startswith(OUR_FOLDERS)]
     return found
+
+
+def set_aside(storage: Storage, torn: list[str]) -> None:
+    """Move data files and journals that could not be used to ``discarded/``; what a commit writes anew is deleted.
+
+    To be called with the folder locked: the files of a writer that lives look torn too.
+    """
+    for path in torn:
+        if path.startswith("meta/") or path.endswith(TEMPORARY_SUFFIX):
+            storage.delete_file(path)
+        else:
+            target = DISCARDED + path
+            while storage.exists(target):  # from an earlier repair
+                target += "~"
+            storage.move_file(path, target)
+
+
+def check_recoverable(storage: Storage) -> None:
+    """Raise `DatasetError` unless an interrupted write left at least one whole episode; nothing is changed."""
+    present = storage.list_files()
+    if not was_begun(present):
+        raise nothing_committed(storage)
+    if INFO_PATH in present:
+        info = DatasetInfo.from_json(storage.read_bytes(INFO_PATH), f"{storage.name}/{INFO_PATH}")
+        found = Recovered(info, [], [], [], None, None, [])
+        if data_file_path(0) in present and _take_file(storage, found):
+            return
+        _take_journal(storage, found)
+        if found.pending:
+            return
+    raise DatasetError(
+        f"{storage.name}: an interrupted write with no episodes that are whole, in {len(present)} files; expected at least "
+        "one. Nothing was changed: restore its files, or go on writing with DatasetWriter.resume."
+    )
 
 
 def make_room(storage: Storage, overwrite: bool) -> None:
@@ -121,7 +156,7 @@ def _take_file(storage: Storage, found: Recovered) -> bool:
                     found, _real_actions(table, found.info, rows, first, f"{storage.name}/{path}: row group {number}")
                 )
     except DatasetError as error:
-        logger.warning("discarded: %s", error)
+        logger.warning("not whole: %s", error)
         return False
     found.files.append(describe_file(storage, path, groups))
     found.records.extend(records)
@@ -140,17 +175,19 @@ def _row_groups(metadata: Any, records: list[EpisodeRecord]) -> list[list[int]]:
     return groups
 
 
-def _take_journal(storage: Storage, found: Recovered) -> None:
+def _take_journal(storage: Storage, found: Recovered) -> bool:
+    """Add the journal's whole episodes; false if they do not follow those of the data files."""
     for record, episode, rows in read_journal(storage):
         expected = len(found.records) + len(found.pending)
         if episode < len(found.records):
             continue  # already in a whole data file: the writer died before it cut the journal
         if episode != expected:
             logger.warning("%s: the journal goes on with episode %d, expected %d", storage.name, episode, expected)
-            return
+            return False
         where = f"{storage.name}/{JOURNAL_PATH}: episode {episode}"
         actions = _real_actions(pa.Table.from_batches([rows]), found.info, [record.rows], episode, where)
         found.pending.append(((record, episode, rows), actions))
+    return True
 
 
 def _real_actions(table: pa.Table, info: DatasetInfo, rows: list[int], first: int, where: str) -> np.ndarray:

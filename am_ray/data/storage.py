@@ -107,6 +107,11 @@ class Storage:
     def delete_file(self, relative: str) -> None:
         self.filesystem.delete_file(self.path(relative))
 
+    def move_file(self, relative: str, target: str) -> None:
+        path = self.path(target)
+        self.filesystem.create_dir(posixpath.dirname(path), recursive=True)
+        self.filesystem.move(self.path(relative), path)
+
     def has_root(self) -> bool:
         return bool(self.filesystem.get_file_info(self.root).type != fs.FileType.NotFound)
 

@@ -15,6 +15,7 @@ from am_ray.data.data_files import column_array, open_data_file, read_row_group
 from am_ray.data.frames import record_of
 from am_ray.data.manifest import MANIFEST_PATH, Manifest
 from am_ray.data.reader import TrajectoryDataset, read_dataset
+from am_ray.data.recovery import check_recoverable
 from am_ray.data.schema import DatasetInfo
 from am_ray.data.storage import Storage, open_storage
 from am_ray.data.writer import DatasetWriter
@@ -54,7 +55,7 @@ class RepairReport:
     Attributes:
         path: The dataset.
         episodes: Whole episodes that can be read now.
-        discarded: Files without whole episodes that were deleted.
+        discarded: Files without whole episodes that could follow: moved to ``discarded/``, half-written ones deleted.
         digest: Of the data.
         was_complete: The dataset was committed and good: nothing was done.
     """
@@ -174,16 +175,17 @@ def check_group(storage: Storage, info: DatasetInfo, group: RowGroup) -> None:
 
 
 def repair_dataset(path: str | os.PathLike[str]) -> RepairReport:
-    """Commit the whole episodes of an interrupted write; torn ones are left out, their files deleted.
+    """Commit the whole episodes of an interrupted write; data files that are torn are moved to ``discarded/``.
 
     Raises:
-        DatasetError: If there is nothing to recover, or the dataset is committed but damaged: then files are gone
+        DatasetError: If there is nothing to recover (then nothing is changed), or the dataset is committed but damaged: then files are gone
             that only a copy can bring back.
     """
     storage = open_storage(path)
     if storage.exists(MANIFEST_PATH):
         dataset = read_dataset(path, hashes=True)
         return RepairReport(storage.name, dataset.num_episodes, [], dataset.digest, was_complete=True)
+    check_recoverable(storage)
     writer = DatasetWriter.resume(path)
     digest = writer.close()
     return RepairReport(storage.name, writer.next_episode, writer.discarded, digest, was_complete=False)

@@ -15,7 +15,7 @@ from am_ray.data.frames import EpisodeRecord, checked_trajectory, encode_rows, r
 from am_ray.data.journal import JOURNAL_FOLDER, Journal, Row
 from am_ray.data.manifest import FileEntry
 from am_ray.data.metadata import commit, write_info
-from am_ray.data.recovery import Recovered, clear_dataset, make_room, recover
+from am_ray.data.recovery import Recovered, clear_dataset, make_room, recover, set_aside
 from am_ray.data.schema import DatasetInfo, features_for
 from am_ray.data.storage import open_storage
 from am_ray.data.write_settings import (
@@ -100,7 +100,7 @@ class DatasetWriter:
         self._num_rows = 0
         self._low: np.ndarray | None = None
         self._high: np.ndarray | None = None
-        self.discarded: list[str] = []  # files without whole episodes that resuming deleted
+        self.discarded: list[str] = []  # what resuming could not use; see `set_aside`
         self.digest: str | None = None
         self._made_folder = not self.storage.has_root()
         if resuming:
@@ -225,20 +225,21 @@ class DatasetWriter:
             clear_dataset(self.storage)
             return
         self._info, self._files, self._records = found.info, list(found.files), list(found.records)
-        self._low, self._high, self.discarded = found.low, found.high, found.discarded
+        self._low, self._high, self.discarded = found.low, found.high, found.torn
         self._num_rows = sum(record.rows for record in self._records)
         for record in self._records:
             self._tasks.setdefault(record.task, len(self._tasks))
         for row, actions in found.pending:
             self._tasks.setdefault(row[0].task, len(self._tasks))
             self._take(row, actions)
-        self._journal = self._opened_journal(found.info)
+        self._journal = self._opened_journal(found.info, found.torn)
 
-    def _opened_journal(self, info: DatasetInfo) -> Journal | None:
-        if not self.storage.is_local:
-            return None
-        journal = Journal(self.storage, info.arrow_schema)
-        journal.restart(self._pending)
+    def _opened_journal(self, info: DatasetInfo, torn: list[str] | None = None) -> Journal | None:
+        """Lock the folder, then change what is in it."""
+        journal = Journal(self.storage, info.arrow_schema) if self.storage.is_local else None
+        set_aside(self.storage, torn or [])
+        if journal is not None:
+            journal.restart(self._pending)
         return journal
 
     def _take(self, row: Row, actions: np.ndarray) -> None:

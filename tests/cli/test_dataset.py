@@ -50,6 +50,15 @@ def test_repair_commits_an_interrupted_write(am_ray: AmRay, dataset: Path, tmp_p
     assert "was complete already" in am_ray("dataset", "repair", tmp_path / "cut").stdout
 
 
+def test_a_folder_that_is_no_dataset_is_not_taken_for_an_interrupted_write(am_ray: AmRay, dataset: Path) -> None:
+    for action in ("info", "repair"):
+        missing = am_ray("dataset", action, dataset / "NOPE")
+        assert (missing.code, "There is no dataset here" in missing.stderr) == (2, True)
+        above = am_ray("dataset", action, dataset.parent)
+        assert (above.code, "Datasets below it: data." in above.stderr) == (2, True)
+        assert "interrupted" not in missing.stderr + above.stderr
+
+
 def test_render_writes_pictures_beside_the_dataset(am_ray: AmRay, dataset: Path) -> None:
     run = am_ray("dataset", "render", dataset, "--episodes", "1-2", "--json")
     folder = dataset.with_name("data-pictures")

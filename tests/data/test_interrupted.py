@@ -194,6 +194,74 @@ def test_an_exception_in_the_block_commits_nothing(tmp_path, make_trajectories):
     assert repair_dataset(tmp_path / "set").episodes == 1
 
 
-def test_nothing_there_is_said_plainly(tmp_path):
-    with pytest.raises(DatasetError, match="There is no dataset here"):
-        read_dataset(tmp_path / "nowhere")
+@pytest.mark.parametrize("look", [read_dataset, repair_dataset])
+def test_nothing_there_is_said_plainly(tmp_path, dataset, look):
+    with pytest.raises(DatasetError, match="There is no dataset here, got nothing"):
+        look(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("data")
+    with pytest.raises(DatasetError, match=r"There is no dataset here.*Datasets below it: set"):
+        look(tmp_path)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def test_where_nothing_can_be_recovered_everything_stays(tmp_path, make_trajectories):
+    path = tmp_path / "set"
+    write_dataset(path, make_trajectories(5))
+    (path / "meta/manifest.json").unlink()
+    file = path / "data/chunk-000/file-000.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
+    before = contents(path)
+    with pytest.raises(DatasetError, match=r"no episodes that are whole.*Nothing was changed"):
+        repair_dataset(path)
+    assert contents(path) == before
+
+
+def test_data_that_repair_cannot_use_is_moved_not_deleted(dataset):
+    (dataset / "meta/manifest.json").unlink()
+    names = [f"data/chunk-000/file-00{i}.parquet" for i in range(4)]
+    torn = dataset / names[1]
+    torn.write_bytes(torn.read_bytes()[:-100])
+    before = contents(dataset)
+    report = repair_dataset(dataset)
+    after = contents(dataset)
+    assert after[names[0]] == before[names[0]]
+    for name in names[1:]:  # whole ones too: their episodes' numbers cannot follow
+        assert name in report.discarded
+        assert name not in after
+        assert after[f"discarded/{name}"] == before[name]
+    found = read_dataset(dataset)
+    assert [t.metadata["seed"] for t in found] == list(range(report.episodes))
+    assert validate_dataset(dataset, deep=True).ok
+
+
+def test_a_journal_that_cannot_follow_is_kept(tmp_path, make_trajectories):
+    path = tmp_path / "set"
+    interrupted(path, make_trajectories(32))
+    files = sorted((path / "data").rglob("*.parquet"))
+    assert len(files) > 1
+    files[-1].write_bytes(b"PAR1")
+    earlier = path / "discarded" / files[-1].relative_to(path)
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(b"of an earlier repair")
+    journal = (path / JOURNAL_PATH).read_bytes()
+    assert JOURNAL_PATH in repair_dataset(path).discarded
+    assert (path / "discarded" / JOURNAL_PATH).read_bytes() == journal
+    assert earlier.read_bytes() == b"of an earlier repair"
+    assert earlier.with_name(earlier.name + "~").read_bytes() == b"PAR1"
+
+
+def test_repair_beside_a_writer_that_lives_touches_none_of_its_files(tmp_path, make_trajectories):
+    path = tmp_path / "set"
+    writer = DatasetWriter(path)
+    writer.append(make_trajectories(1)[0])
+    half = path / "data/chunk-000/file-000.parquet.tmp"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half a file")
+    with pytest.raises(DatasetError, match="another process"):
+        repair_dataset(path)
+    assert half.exists()
+    writer.close()
