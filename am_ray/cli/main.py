@@ -20,6 +20,13 @@ from am_ray.cli import collect, dataset, demo, doctor, evaluate, pretrain
 from am_ray.cli.report import Report, reserved_stdout, write_json
 from am_ray.types import AmRayError
 
+NOISY_LOGGERS = (
+    "ray._common.deprecation",
+    "ray._private.authentication.authentication_token_setup",
+    "ray._private.worker",
+    "ray.rllib.algorithms.algorithm_config",
+    "ray.tune.utils.util",
+)
 COMMANDS = (collect, dataset, pretrain, evaluate, demo, doctor)
 
 
@@ -69,8 +76,9 @@ def _prepare() -> None:
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    # What Ray warns about, a user of am-ray cannot change; what it fails with is raised.
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    # What these warn about, a user of am-ray cannot change. By name: Ray sets the levels of "ray" and "ray.rllib" itself.
+    for name in NOISY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     signal.signal(signal.SIGTERM, _terminate)
 
