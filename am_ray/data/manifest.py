@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,8 @@ MANIFEST_PATH = "meta/manifest.json"
 MANIFEST_VERSION = 1
 FOOTER_TAIL = 8  # a Parquet file ends in the footer's length (4 bytes) and the magic bytes PAR1
 HASH_CHUNK = 1 << 22
+# Not all of data/: a folder of datasets may be called that.
+WRITTEN = re.compile(rf"(data|meta/episodes)/chunk-\d+/file-\d+\.parquet(\.tmp)?|meta/[^/]+|{JOURNAL_FOLDER}/[^/]+")
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,7 @@ class Manifest:
 
 def was_begun(files: Iterable[str]) -> bool:
     """Whether files are what an interrupted write leaves: a journal, metadata or data files at their places."""
-    return any(
-        path.startswith(("meta/", f"{JOURNAL_FOLDER}/")) or (path.startswith("data/") and ".parquet" in path)
-        for path in files
-    )
+    return any(WRITTEN.fullmatch(path) for path in files)
 
 
 def nothing_committed(storage: Storage) -> DatasetError:

@@ -14,7 +14,7 @@ from am_ray.data.blocks import block_of
 from am_ray.data.data_files import check_schema, data_file_path, open_data_file, read_records, read_row_group
 from am_ray.data.frames import EpisodeRecord
 from am_ray.data.journal import JOURNAL_FOLDER, JOURNAL_PATH, LOCK_PATH, Row, read_journal
-from am_ray.data.manifest import MANIFEST_PATH, FileEntry, describe_file, nothing_committed, was_begun
+from am_ray.data.manifest import MANIFEST_PATH, WRITTEN, FileEntry, describe_file, nothing_committed, was_begun
 from am_ray.data.schema import INFO_PATH, DatasetInfo
 from am_ray.data.storage import TEMPORARY_SUFFIX, Storage
 from am_ray.types import DatasetError
@@ -60,7 +60,7 @@ def recover(storage: Storage, generator: Mapping[str, Any] | None = None) -> Rec
             f"{storage.name}: the dataset is complete; expected an interrupted write. There is nothing to go on with."
         )
     if INFO_PATH not in present:
-        strange = [path for path in present if not path.startswith((*OUR_FOLDERS, DISCARDED))]
+        strange = [path for path in present if not (WRITTEN.fullmatch(path) or path.startswith(DISCARDED))]
         if strange:
             raise DatasetError(
                 f"{storage.name}: no {INFO_PATH} but {strange[:3]}; expected an interrupted write. Give another folder."

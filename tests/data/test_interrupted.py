@@ -204,6 +204,13 @@ def test_nothing_there_is_said_plainly(tmp_path, dataset, look):
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_resuming_above_a_folder_of_datasets_deletes_none_of_them(tmp_path, make_trajectories):
+    digest = write_dataset(tmp_path / "data/mine", make_trajectories(2))
+    with pytest.raises(DatasetError, match="expected an interrupted write"):
+        DatasetWriter.resume(tmp_path)
+    assert read_dataset(tmp_path / "data/mine").digest == digest
+
+
 def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
