@@ -1,0 +1,82 @@
+"""Settings of the search, the networks and cloning: changing one changes the action or the loss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from am_ray.models.actionable_model import ActionableModel
+from am_ray.models.behavior_cloning import BehaviorCloning
+from am_ray.settings import AlgorithmSettings, CemSettings, CloningSettings, ModelSettings
+from am_ray.types import DataSpec
+from tests.models.conftest import make_block, sample, statistics_of
+
+SMALL = ModelSettings(width=16, depth=1, head_width=16, head_depth=1, image_channels=(4, 4))
+CEM = CemSettings(num_samples=16, num_iterations=3, num_elites=4, data_share=0.5, min_std=0.05)
+
+
+def model_of(spec: DataSpec, settings: AlgorithmSettings) -> ActionableModel | BehaviorCloning:
+    """A network whose weights are spread out: at initialisation every Q is near one half and hides effects."""
+    torch.manual_seed(0)
+    build = BehaviorCloning if settings.method == "behavior_cloning" else ActionableModel
+    model = build(spec, statistics_of(make_block(spec)), settings)
+    generator = torch.Generator().manual_seed(9)
+    for parameter in model.parameters():
+        parameter.data += torch.randn(parameter.shape, generator=generator) * 0.3
+    return model
+
+
+def loss_of(spec: DataSpec, settings: AlgorithmSettings) -> Tensor:
+    batch = sample(make_block(spec), spec)
+    return model_of(spec, settings).loss(batch, generator=torch.Generator().manual_seed(0)).loss.detach()
+
+
+def actions_of(spec: DataSpec, settings: AlgorithmSettings) -> Tensor:
+    model, batch = model_of(spec, settings), sample(make_block(spec), spec)
+    assert isinstance(model, ActionableModel)
+    return model.best_action(batch.observation, batch.goal, generator=torch.Generator().manual_seed(0)).action
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"num_samples": 17}, {"num_iterations": 4}, {"num_elites": 5}, {"data_share": 0.0}, {"min_std": 0.5}],
+    ids=str,
+)
+def test_every_setting_of_the_search_changes_the_action(state_spec: DataSpec, change: dict[str, Any]) -> None:
+    settings = AlgorithmSettings(model=SMALL, cem=CEM)
+    plain = actions_of(state_spec, settings)
+    assert torch.equal(plain, actions_of(state_spec, settings))
+    assert not torch.equal(plain, actions_of(state_spec, replace(settings, cem=replace(CEM, **change))))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"width": 8},
+        {"depth": 2},
+        {"head_width": 8},
+        {"head_depth": 2},
+        {"layer_norm": False},
+        {"image_channels": (4, 8)},
+        {"image_shift": 0},
+        {"proposal_samples": 3},
+        {"proposal": "none"},
+    ],
+    ids=str,
+)
+def test_every_setting_of_the_networks_changes_the_loss(image_spec: DataSpec, change: dict[str, Any]) -> None:
+    settings = AlgorithmSettings(model=replace(SMALL, proposal="learned"))
+    changed = replace(settings, model=replace(settings.model, **change))
+    assert loss_of(image_spec, changed) != loss_of(image_spec, settings)
+
+
+@pytest.mark.parametrize("change", [{"num_components": 2}, {"min_std": 0.5}, {"binary_entries": (-1,)}], ids=str)
+@pytest.mark.parametrize("method", ["behavior_cloning", "actionable_models"])
+def test_every_setting_of_cloning_changes_the_loss(state_spec: DataSpec, change: dict[str, Any], method: Any) -> None:
+    settings = AlgorithmSettings(method=method, model=replace(SMALL, proposal="learned"))
+    changed = replace(settings, cloning=CloningSettings(**change))
+    assert loss_of(state_spec, changed) != loss_of(state_spec, settings)

@@ -1,0 +1,192 @@
+"""Every setting is tested: by name, in a test that changes it and looks at the result."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from am_ray import settings as settings_module
+from am_ray.data.writer import write_dataset
+from am_ray.pretraining import pretrain
+from am_ray.settings import AlgorithmSettings, ModelSettings, OptimizationSettings, PretrainSettings, TrainingSettings
+from am_ray.types import Trajectory
+
+TESTS = Path(__file__).parent
+
+# Field -> file and test. A setting of the machinery, which must not change the numbers, has a test that it does not.
+_LOSS = "models/test_actionable_model.py::test_every_setting_of_the_loss_changes_it"
+_SEARCH = "models/test_settings_matter.py::test_every_setting_of_the_search_changes_the_action"
+_NETWORKS = "models/test_settings_matter.py::test_every_setting_of_the_networks_changes_the_loss"
+_CLONING = "models/test_settings_matter.py::test_every_setting_of_cloning_changes_the_loss"
+_WEIGHTS = "algorithm/test_settings_matter.py::test_a_setting_of_training_changes_the_trained_weights"
+_RESOURCES = "algorithm/test_settings_matter.py::test_resources_are_what_ray_is_asked_for"
+_DRAW = "data/test_settings_matter.py::test_settings_of_the_draw_change_the_blocks"
+_MACHINERY = "data/test_settings_matter.py::test_settings_of_the_machinery_do_not"
+_RUN = "test_settings_matter.py::test_every_setting_of_a_run_changes_what_it_leaves"
+WHERE: dict[str, dict[str, str]] = {
+    "RelabelSettings": dict.fromkeys(
+        ["chaining_ratio", "goal_sampling", "last_state_share", "next_state_share"], _WEIGHTS
+    ),
+    "CriticLossSettings": dict.fromkeys(
+        [
+            "loss",
+            "discount",
+            "chained_end",
+            "monte_carlo_bound",
+            "negative_ratio",
+            "negative_weight",
+            "negative_temperature",
+            "negative_score",
+            "negative_uniform",
+            "negative_data",
+            "negative_perturbed",
+            "perturbation_std",
+            "perturbation_flip",
+            "final_state_negatives",
+            "target_uniform",
+            "target_data",
+            "target_next_action",
+            "target_cem_iterations",
+        ],
+        _LOSS,
+    ),
+    "CemSettings": dict.fromkeys(["num_samples", "num_iterations", "num_elites", "data_share", "min_std"], _SEARCH),
+    "ModelSettings": dict.fromkeys(
+        [
+            "width",
+            "depth",
+            "head_width",
+            "head_depth",
+            "layer_norm",
+            "image_channels",
+            "image_shift",
+            "proposal",
+            "proposal_samples",
+        ],
+        _NETWORKS,
+    ),
+    "OptimizationSettings": {
+        **dict.fromkeys(
+            ["learning_rate", "batch_size", "max_gradient_norm", "weight_decay", "target_update_rate"], _WEIGHTS
+        ),
+        "acting_average_rate": "algorithm/test_settings_matter.py::"
+        "test_acting_average_rate_changes_the_acting_weights_alone",
+        "max_skipped_updates": "algorithm/test_learner.py::test_too_many_skips_in_a_row_stop_training",
+    },
+    "CloningSettings": dict.fromkeys(["num_components", "binary_entries", "min_std"], _CLONING),
+    "AlgorithmSettings": {"method": "algorithm/test_settings_matter.py::test_method_decides_what_is_trained"},
+    "IngestSettings": {
+        "mode": "data/test_ingest.py::test_auto_is_resident_while_the_shard_fits",
+        "memory_budget_gb": "data/test_ingest.py::test_auto_is_resident_while_the_shard_fits",
+        **dict.fromkeys(["window_rows", "samples_per_transition", "batches_per_block"], _DRAW),
+        "reservoir_rows": "data/test_ingest.py::test_chained_goals_cross_files",
+        **dict.fromkeys(["num_workers", "windows_per_pipeline"], _MACHINERY),
+        "decoded_cache": "data/test_ingest.py::test_the_decoded_cache_changes_nothing_but_speed",
+        "skip_bad_files": "test_pretraining.py::test_damaged_files_are_left_out_only_when_asked",
+    },
+    "ResourceSettings": dict.fromkeys(["num_learners", "num_cpus_per_learner", "num_gpus_per_learner"], _RESOURCES),
+    "TrainingSettings": {
+        **dict.fromkeys(["updates", "updates_per_iteration", "checkpoint_every", "keep_checkpoints"], _RUN),
+        "max_minutes": "test_settings_matter.py::test_max_minutes_ends_a_run_that_is_not_done",
+    },
+    "PretrainSettings": {
+        "dataset": "test_pretraining.py::test_data_written_anew_at_the_same_path_are_other_data",
+        "seed": _WEIGHTS,
+    },
+}
+
+
+def settings_fields() -> set[tuple[str, str]]:
+    """(class, field) of all settings, without the fields that hold another class of settings."""
+    classes = [
+        value
+        for value in vars(settings_module).values()
+        if dataclasses.is_dataclass(value) and value.__module__ == settings_module.__name__
+    ]
+    return {
+        (cls.__name__, entry.name)  # type: ignore[union-attr]
+        for cls in classes
+        for entry in dataclasses.fields(cls)
+        if entry.default_factory not in classes
+    }
+
+
+def source_of(place: str) -> str:
+    """The text of a test with its decorators; nothing where there is no such test."""
+    file, name = place.split("::")
+    text = (TESTS / file).read_text()
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
+    return ""
+
+
+def test_every_setting_is_named_in_a_test_that_changes_it() -> None:
+    """A new setting needs a test, and a line above that says where it is."""
+    listed = {(cls, name): place for cls, fields in WHERE.items() for name, place in fields.items()}
+    assert listed.keys() == settings_fields()
+    assert [key for key, place in listed.items() if not re.search(rf"\b{key[1]}\b", source_of(place))] == []
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path, rng = tmp_path_factory.mktemp("settings") / "points", np.random.default_rng(0)
+    trajectories = [
+        Trajectory({"state": rng.normal(size=(6, 2)).astype(np.float32)}, rng.uniform(-1, 1, (5, 2)).astype(np.float32))
+        for _ in range(10)
+    ]
+    write_dataset(path, trajectories, fps=10.0, action_low=-1.0, action_high=1.0)
+    return str(path)
+
+
+def settings_for(points: str, **training: Any) -> PretrainSettings:
+    return PretrainSettings(
+        dataset=points,
+        algorithm=AlgorithmSettings(
+            model=ModelSettings(width=8, depth=1, head_width=8, head_depth=1),
+            optimization=OptimizationSettings(batch_size=8),
+        ),
+        training=TrainingSettings(**training),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "iterations", "checkpoints"),
+    [
+        ({}, [2, 4, 6, 8], [4, 8]),
+        ({"updates": 6}, [2, 4, 6], [4, 6]),
+        ({"updates_per_iteration": 4}, [4, 8], [4, 8]),
+        ({"checkpoint_every": 2}, [2, 4, 6, 8], [2, 4, 6, 8]),
+        ({"keep_checkpoints": 1}, [2, 4, 6, 8], [8]),
+    ],
+    ids=str,
+)
+def test_every_setting_of_a_run_changes_what_it_leaves(
+    points: str, tmp_path: Path, change: dict[str, Any], iterations: list[int], checkpoints: list[int]
+) -> None:
+    base = {"updates": 8, "updates_per_iteration": 2, "checkpoint_every": 4, "keep_checkpoints": 9}
+    seen: list[int] = []
+    result = pretrain(
+        settings_for(points, **(base | change)),
+        run_name="a",
+        storage=tmp_path,
+        on_progress=lambda progress: seen.append(progress.update),
+    )
+    assert seen == iterations
+    assert sorted(int(path.name.split("-")[1]) for path in result.run_dir.glob("checkpoint-*")) == checkpoints
+
+
+def test_max_minutes_ends_a_run_that_is_not_done(points: str, tmp_path: Path) -> None:
+    settings = settings_for(points, updates=10**6, updates_per_iteration=2, max_minutes=0.005)
+    result = pretrain(settings, run_name="a", storage=tmp_path)
+    assert 0 < result.update < 10**6
+    # The limit is one call's: the same command goes on.
+    again = pretrain(settings, run_name="a", storage=tmp_path)
+    assert result.update == again.resumed_from < again.update
