@@ -43,8 +43,12 @@ def validate(args: argparse.Namespace) -> Report:
     from am_ray.data.validation import validate_dataset
 
     report = validate_dataset(args.dataset, deep=args.deep)
-    verdict = "ok" if report.ok else f"{len(report.problems)} problems"
-    head = f"{report.path}: {verdict} ({report.episodes} episodes, {report.transitions} transitions)"
+    verdict = "ok" if report.ok else counted(len(report.problems), "problem")
+    promised = report.promised_episodes
+    found = counted(report.episodes, "episode")
+    if report.promised_episodes not in (None, report.episodes):
+        found = f"{report.episodes} of {counted(report.promised_episodes, 'episode')}"
+    head = f"{report.path}: {verdict} ({found}, {counted(report.transitions, 'transition')} read)"
     return Report("\n".join([head, *report.problems]), report.to_json(), int(not report.ok))
 
 
@@ -52,7 +56,7 @@ def repair(args: argparse.Namespace) -> Report:
     from am_ray.data.validation import repair_dataset
 
     report = repair_dataset(args.dataset)
-    done = "was complete already" if report.was_complete else f"recovered {report.episodes} whole episodes"
+    done = "was complete already" if report.was_complete else f"recovered {counted(report.episodes, 'whole episode')}"
     gone = [f"discarded {path}" for path in report.discarded]
     return Report("\n".join([f"{report.path}: {done}", *gone, f"digest {report.digest}"]), report.to_json())
 
@@ -78,6 +82,10 @@ def parse_episodes(text: str) -> list[int]:
             raise SettingsError(f"--episodes: got {text!r}; expected numbers and ranges such as 0,3,10-12. Correct it.")
         chosen += range(int(first), int(last if dash else first) + 1)
     return chosen
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _shown(value: Any) -> str:

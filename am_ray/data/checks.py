@@ -9,7 +9,7 @@ from typing import Any
 from am_ray.data.data_files import check_schema, open_data_file
 from am_ray.data.manifest import MANIFEST_PATH, FileEntry, Manifest, file_hash, footer_hash
 from am_ray.data.schema import INFO_PATH, DatasetInfo
-from am_ray.data.storage import Storage
+from am_ray.data.storage import RESTORE_OR_SKIP, Storage
 from am_ray.types import DatasetError
 
 CHECKED_FOLDERS = ("data/", "meta/")
@@ -33,13 +33,17 @@ def check_meta_files(storage: Storage, manifest: Manifest) -> None:
             check_hash(storage, entry)
 
 
+def _remedy(entry: FileEntry) -> str:
+    return "Restore the file, or write the dataset again." if entry.row_groups is None else RESTORE_OR_SKIP
+
+
 def check_size(storage: Storage, entry: FileEntry) -> None:
     size = storage.size(entry.path)
     if size != entry.bytes:
         found = "no such file" if size is None else f"{size} bytes"
         raise DatasetError(
             f"{storage.name}/{entry.path}: got {found}, expected {entry.bytes} bytes as {MANIFEST_PATH} says. "
-            "Restore the file, or pass --skip-bad-files if it holds episodes."
+            + _remedy(entry)
         )
 
 
@@ -48,8 +52,7 @@ def check_hash(storage: Storage, entry: FileEntry) -> None:
     if found != entry.sha256:
         raise DatasetError(
             f"{storage.name}/{entry.path}: {locate_damage(storage, entry)}got sha256 {found[:16]}..., expected "
-            f"{entry.sha256[:16]}...; the file has changed since it was written. Restore it, or pass --skip-bad-files "
-            "if it holds episodes."
+            f"{entry.sha256[:16]}...; the file has changed since it was written. {_remedy(entry)}"
         )
 
 
@@ -79,7 +82,7 @@ def check_data_file(storage: Storage, entry: FileEntry, info: DatasetInfo) -> No
     if footer_hash(storage, entry.path, entry.bytes) != entry.footer_sha256:
         raise DatasetError(
             f"{storage.name}/{entry.path}: its footer is not the one that was written (swapped with another file, or "
-            "damaged); expected the file that the manifest describes. Restore it, or pass --skip-bad-files."
+            "damaged); expected the file that the manifest describes. " + RESTORE_OR_SKIP
         )
     with open_data_file(storage, entry.path) as file:
         check_schema(storage, entry.path, file.schema_arrow, info)

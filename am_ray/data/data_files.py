@@ -19,7 +19,7 @@ from am_ray.data.images import decode_frames
 from am_ray.data.journal import Row
 from am_ray.data.manifest import FileEntry, describe_file
 from am_ray.data.schema import DATA_PATH, FILES_PER_CHUNK, INDEX_COLUMNS, DatasetInfo, Feature
-from am_ray.data.storage import Storage
+from am_ray.data.storage import RESTORE_OR_SKIP, Storage
 from am_ray.types import DatasetError
 
 RECORDS_KEY = b"am_ray.episodes"
@@ -94,10 +94,10 @@ def open_data_file(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
         yield file
 
 
-def unreadable(storage: Storage, path: str, part: str, error: Exception) -> DatasetError:
+def unreadable(storage: Storage, path: str, part: str, error: Exception, remedy: str = RESTORE_OR_SKIP) -> DatasetError:
     return DatasetError(
         f"{storage.name}/{path}: {part} cannot be read ({str(error).strip() or type(error).__name__}); expected an intact "
-        "file. Restore it, or pass --skip-bad-files to go on without its episodes."
+        f"file. {remedy}"
     )
 
 

@@ -61,6 +61,6 @@ def _decode_into(out: np.ndarray, data: bytes | None, mode: str, where: str) -> 
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DatasetError(
             f"{where}: an image that cannot be decoded ({error}); expected a whole PNG or JPEG. "
-            "Restore the file, or pass --skip-bad-files."
+            "Restore the file, or write the dataset again."
         ) from error
     out[...] = pixels[..., None] if mode == "L" else pixels

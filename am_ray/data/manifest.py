@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from am_ray.data.journal import JOURNAL_FOLDER
-from am_ray.data.storage import Storage
+from am_ray.data.storage import RESTORE_OR_SKIP, Storage
 from am_ray.types import DatasetError
 
 MANIFEST_PATH = "meta/manifest.json"
@@ -148,7 +148,7 @@ def footer_hash(storage: Storage, path: str, size: int) -> str:
         if tail[4:] != b"PAR1" or length > size - 2 * FOOTER_TAIL:
             raise DatasetError(
                 f"{storage.name}/{path}: got {size} bytes that do not end like a Parquet file; expected a whole file. "
-                "Restore it, or pass --skip-bad-files."
+                + RESTORE_OR_SKIP
             )
         footer = stream.read_at(length + FOOTER_TAIL, size - FOOTER_TAIL - length)
     return hashlib.sha256(footer).hexdigest()

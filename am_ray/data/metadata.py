@@ -119,7 +119,9 @@ def read_episodes(storage: Storage, path: str = EPISODES_PATH) -> dict[str, list
     try:
         table = pq.read_table(io.BytesIO(storage.read_bytes(path)), page_checksum_verification=True)
     except READ_ERRORS as error:
-        raise unreadable(storage, path, "the table of episodes", error) from error
+        raise unreadable(
+            storage, path, "the table of episodes", error, "Restore it, or write the dataset again."
+        ) from error
     needed = {"episode_index", "length", "tasks"}
     if not needed <= set(table.column_names):
         missing = sorted(needed - set(table.column_names))

@@ -15,6 +15,9 @@ from pyarrow import fs
 from am_ray.types import DatasetError
 
 TEMPORARY_SUFFIX = ".tmp"
+RESTORE_OR_SKIP = (
+    "Restore the file, or leave its episodes out with 'am-ray pretrain --skip-bad-files'."  # data files only
+)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from am_ray.data.checks import check_data_file, check_hash
 from am_ray.data.data_files import column_array, open_data_file, read_row_group
 from am_ray.data.frames import record_of
 from am_ray.data.manifest import MANIFEST_PATH, Manifest
-from am_ray.data.reader import TrajectoryDataset, read_dataset
+from am_ray.data.reader import TrajectoryDataset, read_dataset, read_manifest
 from am_ray.data.recovery import check_recoverable
 from am_ray.data.schema import DatasetInfo
 from am_ray.data.storage import Storage, open_storage
@@ -32,6 +32,7 @@ class ValidationReport:
         episodes: Episodes that were looked at.
         transitions: Their transitions.
         problems: One message for each thing that is wrong; none: the dataset is good.
+        promised_episodes: Episodes that the manifest lists; ``None`` where there is none that can be read.
     """
 
     path: str
@@ -39,6 +40,7 @@ class ValidationReport:
     episodes: int = 0
     transitions: int = 0
     problems: list[str] = field(default_factory=list)
+    promised_episodes: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -107,6 +109,8 @@ def validate_dataset(path: str | os.PathLike[str], *, deep: bool = False) -> Val
     """
     report = ValidationReport(os.fspath(path), deep)
     try:
+        files = read_manifest(path).data_files
+        report.promised_episodes = sum(len(group) for entry in files for group in entry.row_groups or ())
         dataset = read_dataset(path, skip_bad_files=True)
     except DatasetError as error:
         report.problems.append(str(error))

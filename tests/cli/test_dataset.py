@@ -36,6 +36,17 @@ def test_validate_finds_one_flipped_bit(am_ray: AmRay, dataset: Path) -> None:
     assert file.name in am_ray("dataset", "validate", dataset, "--deep").stdout
 
 
+def test_validate_says_how_many_episodes_were_promised(am_ray: AmRay, dataset: Path) -> None:
+    assert "ok (8 episodes, 48 transitions read)" in am_ray("dataset", "validate", dataset).stdout
+    (file,) = (dataset / "data").rglob("*.parquet")
+    file.unlink()
+    run = am_ray("dataset", "validate", dataset)
+    assert "1 problem (0 of 8 episodes, 0 transitions read)" in run.stdout
+    assert "'am-ray pretrain --skip-bad-files'" in run.stdout
+    data = am_ray("dataset", "validate", dataset, "--json").json
+    assert (data["episodes"], data["promised_episodes"]) == (0, 8)
+
+
 def test_repair_commits_an_interrupted_write(am_ray: AmRay, dataset: Path, tmp_path: Path) -> None:
     writer = DatasetWriter(tmp_path / "cut")
     for trajectory in list(read_dataset(dataset))[:3]:
