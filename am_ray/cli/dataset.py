@@ -36,7 +36,19 @@ def info(args: argparse.Namespace) -> Report:
 
     data = dataset_info(args.dataset)
     width = max(map(len, data))
-    return Report("\n".join(f"{key:<{width}}  {_shown(value)}" for key, value in data.items()), data)
+    lines = [f"{key:<{width}}  {_shown(value)}" for key, value in data.items() if key != "completion"]
+    return Report("\n".join([*lines, "", *completion_table(data["completion"])]), data)
+
+
+def completion_table(completion: dict[str, Any]) -> list[str]:
+    """Lines of a table: a row for each task and one for all, in percent of the episodes that have a value."""
+    flags = list(completion["all"]["shares"])
+    rows = [["task", "episodes", *(flag.replace("_", " ") for flag in flags)]]
+    for task, found in completion.items():
+        shares = [f"{found['shares'][flag]:.0%}" if flag in found["shares"] else "-" for flag in flags]
+        rows.append([task, f"{found['episodes']:,}", *shares])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 
 
 def validate(args: argparse.Namespace) -> Report:
@@ -44,7 +56,6 @@ def validate(args: argparse.Namespace) -> Report:
 
     report = validate_dataset(args.dataset, deep=args.deep)
     verdict = "ok" if report.ok else counted(len(report.problems), "problem")
-    promised = report.promised_episodes
     found = counted(report.episodes, "episode")
     if report.promised_episodes not in (None, report.episodes):
         found = f"{report.episodes} of {counted(report.promised_episodes, 'episode')}"

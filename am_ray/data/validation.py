@@ -11,6 +11,7 @@ import numpy as np
 
 from am_ray.data.blocks import RowGroup, check_finite, check_order
 from am_ray.data.checks import check_data_file, check_hash
+from am_ray.data.completion import completion
 from am_ray.data.data_files import column_array, open_data_file, read_row_group
 from am_ray.data.frames import record_of
 from am_ray.data.manifest import MANIFEST_PATH, Manifest
@@ -75,6 +76,8 @@ class RepairReport:
 def dataset_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What a dataset holds, as plain JSON values: ``digest``, ``episodes``, ``transitions``, sizes, features, tasks.
 
+    ``completion`` says what share of the episodes does what; see `am_ray.data.completion`.
+
     Raises:
         DatasetError: If it is not committed or is damaged.
     """
@@ -92,6 +95,7 @@ def dataset_info(path: str | os.PathLike[str]) -> dict[str, Any]:
         "episode_length": {"min": int(lengths.min()), "mean": float(lengths.mean()), "max": int(lengths.max())},
         "successful_episodes": int(sum(table.get("success", []))),
         "tasks": dict(Counter(task for tasks in table["tasks"] for task in tasks)),
+        "completion": completion(dataset),
         "fps": dataset.info.fps,
         **dataset.spec.to_json(),
         "env": dataset.info.env,

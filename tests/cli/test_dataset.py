@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from am_ray import SettingsError, read_dataset
-from am_ray.cli.dataset import parse_episodes
+from am_ray.cli.dataset import completion_table, parse_episodes
 from am_ray.data.writer import DatasetWriter
 
 from .conftest import AmRay
@@ -19,6 +19,21 @@ def test_info_says_the_same_in_both_forms(am_ray: AmRay, dataset: Path) -> None:
     assert (data["episodes"], data["transitions"]) == (8, 48)
     assert data["digest"] == read_dataset(dataset).digest
     assert data["digest"] in text
+
+
+def test_info_shows_who_completes_what() -> None:
+    shares = {"ended_in_success": 2 / 3, "placed": 0.5}
+    table = completion_table(
+        {
+            "grasp": {"episodes": 1200, "shares": {"ended_in_success": 2 / 3}},
+            "all": {"episodes": 1300, "shares": shares},
+        }
+    )
+    assert table == [
+        "task   episodes  ended in success  placed",
+        "grasp     1,200               67%       -",
+        "all       1,300               67%     50%",
+    ]
 
 
 def test_validate_finds_one_flipped_bit(am_ray: AmRay, dataset: Path) -> None:
