@@ -104,7 +104,7 @@ def nothing_committed(storage: Storage) -> DatasetError:
     found = f"{len(files)} other files" if files else "nothing"
     remedy = f"Datasets below it: {', '.join(below[:5])}." if below else "Check the path."
     return DatasetError(
-        f"{storage.name}: There is no dataset here, got {found}; expected a folder with {MANIFEST_PATH}. {remedy}"
+        f"{storage.name}: there is no dataset here: got {found}; expected a folder with {MANIFEST_PATH}. {remedy}"
     )
 
 

@@ -79,7 +79,7 @@ def test_repair_commits_an_interrupted_write(am_ray: AmRay, dataset: Path, tmp_p
 def test_a_folder_that_is_no_dataset_is_not_taken_for_an_interrupted_write(am_ray: AmRay, dataset: Path) -> None:
     for action in ("info", "repair"):
         missing = am_ray("dataset", action, dataset / "NOPE")
-        assert (missing.code, "There is no dataset here" in missing.stderr) == (2, True)
+        assert (missing.code, "there is no dataset here" in missing.stderr) == (2, True)
         above = am_ray("dataset", action, dataset.parent)
         assert (above.code, "Datasets below it: data." in above.stderr) == (2, True)
         assert "interrupted" not in missing.stderr + above.stderr

@@ -196,10 +196,10 @@ def test_an_exception_in_the_block_commits_nothing(tmp_path, make_trajectories):
 
 @pytest.mark.parametrize("look", [read_dataset, repair_dataset])
 def test_nothing_there_is_said_plainly(tmp_path, dataset, look):
-    with pytest.raises(DatasetError, match="There is no dataset here, got nothing"):
+    with pytest.raises(DatasetError, match="there is no dataset here: got nothing"):
         look(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("data")
-    with pytest.raises(DatasetError, match=r"There is no dataset here.*Datasets below it: set"):
+    with pytest.raises(DatasetError, match=r"there is no dataset here.*Datasets below it: set"):
         look(tmp_path)
     assert not (tmp_path / "nowhere").exists()
 
