@@ -146,7 +146,7 @@ class OptimizationSettings(_Checked):
     weight_decay: float = _bounded(0.0, 0.0, 1.0)
     # Polyak rate of the target critic, per update.
     target_update_rate: float = _bounded(0.005, 0.0, 1.0)
-    # Polyak rate of the weights that act. Measured: raw weights jump between 33 % and 75 % from one evaluation to the next.
+    # Polyak rate of the weights that act. On an early prototype raw weights jumped between 33 % and 75 % from one evaluation to the next.
     acting_average_rate: float = _bounded(0.002, 0.0, 1.0)
     # Updates in a row that may be skipped for a non-finite value before training stops.
     max_skipped_updates: int = _bounded(10, 1, None)
