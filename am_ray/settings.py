@@ -14,12 +14,12 @@ from typing import Any, Literal
 from am_ray.types import SettingsError
 
 
-def _bounded(default: Any, low: float | None = None, high: float | None = None) -> Any:
+def bounded(default: Any, low: float | None = None, high: float | None = None) -> Any:
     """A field whose value must lie in [low, high], both ends included."""
     return field(default=default, metadata={"low": low, "high": high})
 
 
-class _Checked:
+class Checked:
     """Refuses values outside the ranges that the fields declare."""
 
     def __post_init__(self) -> None:
@@ -33,17 +33,17 @@ class _Checked:
 
 
 @dataclass(frozen=True)
-class RelabelSettings(_Checked):
+class RelabelSettings(Checked):
     """Which transitions and goals are drawn (paper, Sec. 4)."""
 
     # Share of transitions with a random goal. The paper uses goal chaining but gives no ratio; half, as GoFAR's AM does.
-    chaining_ratio: float = _bounded(0.5, 0.0, 1.0)
+    chaining_ratio: float = bounded(0.5, 0.0, 1.0)
     # The paper: all sub-sequences, that is ends uniform over the rest of the trajectory.
     goal_sampling: Literal["uniform", "geometric"] = "uniform"
     # Ours: evaluation goals are last states of behaviour; a share of ends put there. 0 is the paper.
-    last_state_share: float = _bounded(0.0, 0.0, 1.0)
+    last_state_share: float = bounded(0.0, 0.0, 1.0)
     # Ours: floor for positives, needed when episodes are long (uniform ends give H_T / T positives: 0.75 % at T = 1000).
-    next_state_share: float = _bounded(0.1, 0.0, 1.0)
+    next_state_share: float = bounded(0.1, 0.0, 1.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,48 +55,48 @@ class RelabelSettings(_Checked):
 
 
 @dataclass(frozen=True)
-class CriticLossSettings(_Checked):
+class CriticLossSettings(Checked):
     """The critic's loss: targets and negatives (paper, Sec. 4, Eq. for the critic; QT-Opt for the network)."""
 
     # QT-Opt trains its sigmoid output with cross-entropy; the paper's equation is a squared error.
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
     # The paper gives none; QT-Opt 0.9, Q-Transformer 0.98. Tie it to the horizon: 0.95^20 = 0.36 still carries a signal.
-    discount: float = _bounded(0.95, 0.0, 0.9999)
+    discount: float = bounded(0.95, 0.0, 0.9999)
     # How a random goal's value enters; see docs/paper_map.md.
     chained_end: Literal["bootstrap", "end_value", "self"] = "bootstrap"
     # Q-Transformer: targets of hindsight goals are at least discount^(steps left), a value the data achieved.
     monte_carlo_bound: bool = True
     # Expected number of negatives per transition, losses summed; 0 switches negatives off. The paper: one.
-    negative_ratio: float = _bounded(1.0, 0.0, 64.0)
+    negative_ratio: float = bounded(1.0, 0.0, 64.0)
     # Weight of the negatives' loss against the Bellman loss. The paper: 1.
-    negative_weight: float = _bounded(1.0, 0.0, None)
+    negative_weight: float = bounded(1.0, 0.0, None)
     # Negatives are drawn ~ exp(score / temperature) over the candidates ...
-    negative_temperature: float = _bounded(1.0, 1e-6, None)
+    negative_temperature: float = bounded(1.0, 1e-6, None)
     # ... where the score is the logit (ours: exp of a Q in [0, 1] is nearly flat) or Q itself (the paper's letter).
     negative_score: Literal["logit", "probability"] = "logit"
     # Candidates per transition, by source: uniform in the action box (the paper's reading) ...
-    negative_uniform: int = _bounded(8, 0, 1024)
+    negative_uniform: int = bounded(8, 0, 1024)
     # ... actions of other transitions in the batch (ours: plausible but wrong here) ...
-    negative_data: int = _bounded(8, 0, 1024)
+    negative_data: int = bounded(8, 0, 1024)
     # ... and the transition's own action, perturbed (ours: sharpens Q around the data).
-    negative_perturbed: int = _bounded(8, 0, 1024)
+    negative_perturbed: int = bounded(8, 0, 1024)
     # Standard deviation of that perturbation, as a share of half the action range.
-    perturbation_std: float = _bounded(0.3, 0.0, 10.0)
+    perturbation_std: float = bounded(0.3, 0.0, 10.0)
     # Share of perturbed candidates in which one entry is mirrored in the middle of its range (a gripper that opens
     # where it closed); ours.
-    perturbation_flip: float = _bounded(0.3, 0.0, 1.0)
+    perturbation_flip: float = bounded(0.3, 0.0, 1.0)
     # Whether the last state of an episode, never trained on but bootstrapped through, gets negatives too; ours.
     final_state_negatives: bool = False
     # Candidates in the target's max: uniform, and actions of other transitions; the data's next action if wanted.
-    target_uniform: int = _bounded(8, 0, 1024)
-    target_data: int = _bounded(8, 0, 1024)
+    target_uniform: int = bounded(8, 0, 1024)
+    target_data: int = bounded(8, 0, 1024)
     target_next_action: bool = True
     # CEM refinements of the best target candidate; 0 takes the best candidate as it is.
-    target_cem_iterations: int = _bounded(0, 0, 10)
+    target_cem_iterations: int = bounded(0, 0, 10)
 
 
 @dataclass(frozen=True)
-class CemSettings(_Checked):
+class CemSettings(Checked):
     """The cross-entropy method that acts: argmax_a Q(s, a, g).
 
     QT-Opt takes 64 samples, 2-3 iterations and 6-10 elites. Negatives leave narrow peaks, which so small a search
@@ -104,64 +104,64 @@ class CemSettings(_Checked):
     encoded once, so the larger search costs about 2 ms of CPU per action.
     """
 
-    num_samples: int = _bounded(256, 2, 65536)
-    num_iterations: int = _bounded(4, 1, 100)
-    num_elites: int = _bounded(10, 1, 65536)
+    num_samples: int = bounded(256, 2, 65536)
+    num_iterations: int = bounded(4, 1, 100)
+    num_elites: int = bounded(10, 1, 65536)
     # Share of the first iteration's samples drawn from actions of the dataset (ours: narrow peaks are missed otherwise).
-    data_share: float = _bounded(0.5, 0.0, 1.0)
+    data_share: float = bounded(0.5, 0.0, 1.0)
     # Smallest standard deviation of the refits, as a share of half the action range.
-    min_std: float = _bounded(0.02, 0.0, 10.0)
+    min_std: float = bounded(0.02, 0.0, 10.0)
 
 
 @dataclass(frozen=True)
-class ModelSettings(_Checked):
+class ModelSettings(Checked):
     """Encoders and heads, shared by Actionable Models and the baselines."""
 
     # Width and depth of the fully connected trunk over (s, g).
-    width: int = _bounded(256, 1, 16384)
-    depth: int = _bounded(2, 1, 32)
+    width: int = bounded(256, 1, 16384)
+    depth: int = bounded(2, 1, 32)
     # Width and depth of the small head that scores one action given the encoded (s, g).
-    head_width: int = _bounded(256, 1, 16384)
-    head_depth: int = _bounded(2, 1, 32)
+    head_width: int = bounded(256, 1, 16384)
+    head_depth: int = bounded(2, 1, 32)
     layer_norm: bool = True
     # Channels of the image encoder's stages (each halves the resolution); OGBench's impala_small uses 16, 32, 32.
     image_channels: tuple[int, ...] = (16, 32, 32)
     # Random shift of images in training, in pixels (DrQ: 4 at 84 px); 0 switches it off.
-    image_shift: int = _bounded(2, 0, 64)
+    image_shift: int = bounded(2, 0, 64)
     # `learned`: a proposal network (hindsight cloning) seeds CEM, targets and negatives. Close to an actor: off by default.
     proposal: Literal["none", "learned"] = "none"
     # Samples drawn from the proposal wherever candidates are made.
-    proposal_samples: int = _bounded(8, 1, 1024)
+    proposal_samples: int = bounded(8, 1, 1024)
 
 
 @dataclass(frozen=True)
-class OptimizationSettings(_Checked):
+class OptimizationSettings(Checked):
     """The optimizer and the two averaged copies of the weights."""
 
-    learning_rate: float = _bounded(5e-4, 0.0, 10.0)
+    learning_rate: float = bounded(5e-4, 0.0, 10.0)
     # Batch of each learner.
-    batch_size: int = _bounded(256, 1, 1_000_000)
+    batch_size: int = bounded(256, 1, 1_000_000)
     # Clip on the global gradient norm; 0 switches it off.
-    max_gradient_norm: float = _bounded(10.0, 0.0, None)
-    weight_decay: float = _bounded(0.0, 0.0, 1.0)
+    max_gradient_norm: float = bounded(10.0, 0.0, None)
+    weight_decay: float = bounded(0.0, 0.0, 1.0)
     # Polyak rate of the target critic, per update.
-    target_update_rate: float = _bounded(0.005, 0.0, 1.0)
+    target_update_rate: float = bounded(0.005, 0.0, 1.0)
     # Polyak rate of the weights that act. On an early prototype raw weights jumped between 33 % and 75 % from one evaluation to the next.
-    acting_average_rate: float = _bounded(0.002, 0.0, 1.0)
+    acting_average_rate: float = bounded(0.002, 0.0, 1.0)
     # Updates in a row that may be skipped for a non-finite value before training stops.
-    max_skipped_updates: int = _bounded(10, 1, None)
+    max_skipped_updates: int = bounded(10, 1, None)
 
 
 @dataclass(frozen=True)
-class CloningSettings(_Checked):
+class CloningSettings(Checked):
     """Goal-conditioned behaviour cloning: the baseline, on the same encoders and data."""
 
     # Components of the Gaussian mixture over the action (1: a single Gaussian).
-    num_components: int = _bounded(5, 1, 64)
+    num_components: int = bounded(5, 1, 64)
     # Entries of the action that take two values (a gripper): Bernoulli, not Gaussian. Indices; negative ones count from the end.
     binary_entries: tuple[int, ...] = ()
     # Smallest standard deviation of a component, as a share of half the action range.
-    min_std: float = _bounded(0.02, 1e-6, 10.0)
+    min_std: float = bounded(0.02, 1e-6, 10.0)
 
 
 @dataclass(frozen=True)
@@ -203,25 +203,25 @@ class AlgorithmSettings:
 
 
 @dataclass(frozen=True)
-class IngestSettings(_Checked):
+class IngestSettings(Checked):
     """How transitions travel from Parquet to the learners."""
 
     # `resident` keeps a learner's shard in its memory, `streaming` reads windows through Ray Data for ever.
     mode: Literal["auto", "streaming", "resident"] = "auto"
     # `auto` is resident up to this much decoded data per learner.
-    memory_budget_gb: float = _bounded(4.0, 0.0, None)
+    memory_budget_gb: float = bounded(4.0, 0.0, None)
     # Rows of a window: the unit of reading, relabeling and shuffling.
-    window_rows: int = _bounded(20_000, 1, None)
+    window_rows: int = bounded(20_000, 1, None)
     # Transitions drawn from a window, as a multiple of its transitions.
-    samples_per_transition: float = _bounded(1.0, 0.01, 1000.0)
+    samples_per_transition: float = bounded(1.0, 0.01, 1000.0)
     # Batches in one block that crosses process borders.
-    batches_per_block: int = _bounded(16, 1, 4096)
+    batches_per_block: int = bounded(16, 1, 4096)
     # Rows of other windows that join the random goals, so that chaining crosses files.
-    reservoir_rows: int = _bounded(2_000, 0, None)
+    reservoir_rows: int = bounded(2_000, 0, None)
     # Reader tasks at once (each asks for a quarter of a CPU).
-    num_workers: int = _bounded(2, 1, 1024)
+    num_workers: int = bounded(2, 1, 1024)
     # Windows planned ahead in one Ray Data pipeline; the next pipeline starts when it ends.
-    windows_per_pipeline: int = _bounded(512, 1, None)
+    windows_per_pipeline: int = bounded(512, 1, None)
     # Local folder that keeps decoded row groups, so that images are decoded once; empty: none. Worth it for images.
     decoded_cache: str = ""
     # Go on without data files that are damaged, instead of refusing the dataset; the episodes lost are counted.
@@ -229,36 +229,36 @@ class IngestSettings(_Checked):
 
 
 @dataclass(frozen=True)
-class ResourceSettings(_Checked):
+class ResourceSettings(Checked):
     """Learner processes. 0 learners: the update runs in the driver."""
 
-    num_learners: int = _bounded(0, 0, 4096)
-    num_cpus_per_learner: float = _bounded(1.0, 0.0, None)
-    num_gpus_per_learner: float = _bounded(0.0, 0.0, None)
+    num_learners: int = bounded(0, 0, 4096)
+    num_cpus_per_learner: float = bounded(1.0, 0.0, None)
+    num_gpus_per_learner: float = bounded(0.0, 0.0, None)
 
 
 @dataclass(frozen=True)
-class TrainingSettings(_Checked):
+class TrainingSettings(Checked):
     """How long, and what is written on the way."""
 
-    updates: int = _bounded(20_000, 1, None)
+    updates: int = bounded(20_000, 1, None)
     # Training also ends after this many minutes of one call, at the end of an iteration; 0: no such limit.
-    max_minutes: float = _bounded(0.0, 0.0, None)
+    max_minutes: float = bounded(0.0, 0.0, None)
     # Updates of one RLlib iteration: its fixed cost is about 10 ms, so hundreds.
-    updates_per_iteration: int = _bounded(500, 1, None)
+    updates_per_iteration: int = bounded(500, 1, None)
     # Updates between two checkpoints, rounded to whole iterations; the last iteration always writes one.
-    checkpoint_every: int = _bounded(5_000, 1, None)
+    checkpoint_every: int = bounded(5_000, 1, None)
     # Checkpoints kept, the newest ones.
-    keep_checkpoints: int = _bounded(3, 1, None)
+    keep_checkpoints: int = bounded(3, 1, None)
 
 
 @dataclass(frozen=True)
-class PretrainSettings(_Checked):
+class PretrainSettings(Checked):
     """One ``am-ray pretrain`` config file."""
 
     dataset: str = ""
     # Of initial weights, batches and draws.
-    seed: int = _bounded(0, 0, 2**31 - 1)
+    seed: int = bounded(0, 0, 2**31 - 1)
     algorithm: AlgorithmSettings = field(default_factory=AlgorithmSettings)
     ingest: IngestSettings = field(default_factory=IngestSettings)
     resources: ResourceSettings = field(default_factory=ResourceSettings)
