@@ -168,7 +168,8 @@ class CloningSettings(Checked):
 class AlgorithmSettings:
     """What is learnt, and how."""
 
-    method: Literal["actionable_models", "behavior_cloning"] = "actionable_models"
+    # `task_critic` is downstream fine-tuning: the same critic, with a learned tensor in place of the goal (see TaskSettings).
+    method: Literal["actionable_models", "behavior_cloning", "task_critic"] = "actionable_models"
     relabel: RelabelSettings = field(default_factory=RelabelSettings)
     critic: CriticLossSettings = field(default_factory=CriticLossSettings)
     cem: CemSettings = field(default_factory=CemSettings)
@@ -177,7 +178,7 @@ class AlgorithmSettings:
     cloning: CloningSettings = field(default_factory=CloningSettings)
 
     def __post_init__(self) -> None:
-        if self.method == "actionable_models" and self.model.proposal == "none":
+        if self.method != "behavior_cloning" and self.model.proposal == "none":
             self._refuse_no_candidates()
 
     def _refuse_no_candidates(self) -> None:
@@ -200,6 +201,32 @@ class AlgorithmSettings:
         if self.method == "behavior_cloning":
             return dataclasses.replace(self.relabel, chaining_ratio=0.0)
         return self.relabel
+
+
+@dataclass(frozen=True)
+class TaskSettings(Checked):
+    """A downstream task, given by a dataset with labels; read by ``method: task_critic`` alone.
+
+    The paper's fine-tuning: the goal input is replaced by a learned tensor, and the same conservative Q-learning goes on
+    with the task's success as the reward.
+    """
+
+    # What labels a transition: its `next.success`, or its `next.reward` where that is above 0.
+    label: Literal["success", "reward"] = "success"
+    # Which labelled transitions have y = 1: a trajectory's last one alone (the state after the last action is what
+    # counts), or every one.
+    success_at: Literal["last", "any"] = "last"
+    # Share of the draws put on trajectories that succeed, at least; ours: few do, and they say most. 0: all alike.
+    success_share: float = bounded(0.0, 0.0, 1.0)
+    # Where the learned tensor starts, in every arm alike: at the mean last state of the trajectories that succeed, or at
+    # the mean of the data; ours.
+    goal_start: Literal["success", "mean"] = "success"
+    # Run or checkpoint whose weights are the start; empty: fresh weights.
+    initial: str = ""
+    # Dataset whose transitions train the goal-conditioned critic beside the task (the paper's auxiliary objective); empty: none.
+    auxiliary: str = ""
+    # Transitions of it for each labelled one in a batch.
+    auxiliary_ratio: float = bounded(1.0, 0.0, 64.0)
 
 
 @dataclass(frozen=True)
@@ -260,6 +287,7 @@ class PretrainSettings(Checked):
     # Of initial weights, batches and draws.
     seed: int = bounded(0, 0, 2**31 - 1)
     algorithm: AlgorithmSettings = field(default_factory=AlgorithmSettings)
+    task: TaskSettings = field(default_factory=TaskSettings)
     ingest: IngestSettings = field(default_factory=IngestSettings)
     resources: ResourceSettings = field(default_factory=ResourceSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
 
 STATE = "state"
+# Entry of a goal mapping, ``(b,)`` bool: rows whose goal is the downstream task; networks put their learned tensor there.
+TASK = "task"
 
 ArrayT = TypeVar("ArrayT", np.ndarray, "torch.Tensor")
 
@@ -51,10 +53,13 @@ class GoalSource(enum.IntEnum):
 
     ``HINDSIGHT``: the last state of a sub-sequence that starts at the transition (the paper's positives).
     ``RANDOM``: any state of another episode (the paper's goal chaining).
+    ``SUCCESS``, ``FAILURE``: the goal is a downstream task, and the trajectory went on to fulfil it, or did not.
     """
 
     HINDSIGHT = 0
     RANDOM = 1
+    SUCCESS = 2
+    FAILURE = 3
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,8 @@ class TransitionBatch(Generic[ArrayT]):
         next_action: The action that the data took in s', ``(b, a)``; padding where ``next_is_final``.
         next_is_final: ``(b,)`` bool: s' is the last state of its episode, so no data action exists there.
         is_end: ``(b,)`` bool: the drawn sub-sequence ends at s' (i == t + 1). With a hindsight goal this is
-            "the goal was reached"; with a random goal it marks the transition that ``chained_end`` is about.
+            "the goal was reached", with a task "it is fulfilled in s'"; with a random goal it marks the transition that
+            ``chained_end`` is about.
         num_steps: ``(b,)`` int64: i - t, transitions from s to the sub-sequence's end, at least 1.
         source: ``(b,)`` int64, values of `GoalSource`.
     """

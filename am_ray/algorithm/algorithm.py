@@ -14,7 +14,7 @@ from ray.rllib.core.learner.training_data import TrainingData
 from am_ray.algorithm.config import ActionableModelsConfig
 from am_ray.algorithm.learner import ObjectiveLearner
 from am_ray.models.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, write_checkpoint
-from am_ray.settings import IngestSettings, PretrainSettings, ResourceSettings
+from am_ray.settings import IngestSettings, PretrainSettings, ResourceSettings, TaskSettings
 from am_ray.settings_reader import read_settings, to_mapping
 from am_ray.types import CheckpointError
 
@@ -97,6 +97,9 @@ class ActionableModels(Algorithm):
             "dataset": {"path": self.config.input_[0], "digest": facts.digest, "environment": facts.environment},
             "ingest": to_mapping(self.config.ingest_settings()),
         }
+        task, start = self.config.task_settings(), self.config.task_start()
+        if task is not None:
+            origin |= {"task": to_mapping(task), "pretrained_from": start.origin}
         return Checkpoint(facts.spec, facts.statistics, self.config.algorithm_settings(), state, origin)
 
     def load(self, checkpoint: Checkpoint, where: str) -> None:
@@ -148,6 +151,7 @@ class ActionableModels(Algorithm):
             dataset=dataset or origin["dataset"]["path"],
             seed=origin["seed"],
             algorithm=checkpoint.settings,
+            task=read_settings(TaskSettings, origin.get("task", {}), str(directory)),
             ingest=read_settings(IngestSettings, origin["ingest"], str(directory)),
             resources=ResourceSettings(num_learners=origin["num_learners"]),
         )

@@ -13,7 +13,8 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.from_config import NotProvided
 
 from am_ray.algorithm.offline_data import DatasetFacts, DatasetShards, dataset_facts, ingest_mode
-from am_ray.settings import AlgorithmSettings, IngestSettings, PretrainSettings
+from am_ray.algorithm.task_start import TaskStart, task_start
+from am_ray.settings import AlgorithmSettings, IngestSettings, PretrainSettings, TaskSettings
 from am_ray.settings_reader import read_settings, to_mapping
 from am_ray.types import DataSpec, SettingsError
 
@@ -36,6 +37,7 @@ def _parts() -> list[dataclasses.Field[Any]]:
 class ActionableModelsConfig(AlgorithmConfig):
     """Configures `ActionableModels`; ``method="behavior_cloning"`` trains the baseline on the same data path.
 
+    ``method="task_critic"`` fine-tunes on a labelled dataset (`task`).
     ``.training()`` takes the fields of `AlgorithmSettings`' parts as keys (``chaining_ratio``, ``negative_ratio``,
     ``discount``, ``width``, ...) beside RLlib's own; ``lr``, ``gamma`` and ``train_batch_size_per_learner`` are other
     names of ``learning_rate``, ``discount`` and ``batch_size``.
@@ -65,6 +67,7 @@ class ActionableModelsConfig(AlgorithmConfig):
         self.torch_ddp_kwargs = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
         self.method = "actionable_models"
         self.ingest: dict[str, Any] = to_mapping(IngestSettings())
+        self.task: dict[str, Any] = to_mapping(TaskSettings())
         self._set_algorithm_settings(AlgorithmSettings())
 
     def training(self, **kwargs: Any) -> Self:
@@ -90,15 +93,18 @@ class ActionableModelsConfig(AlgorithmConfig):
         super().training(**rllib)
         return self
 
-    def dataset(self, path: str, ingest: IngestSettings | None = None) -> Self:
-        """The dataset to train on (opened and checked now), and how it travels to the learners.
+    def dataset(self, path: str, ingest: IngestSettings | None = None, task: TaskSettings | None = None) -> Self:
+        """The dataset to train on (opened and checked now), how it travels to the learners, and the task it labels.
 
         Raises:
             DatasetError: It cannot be read.
+            CheckpointError: The weights that the task starts from cannot be used for it.
         """
         self.input_ = [str(path)]
         if ingest is not None:
             self.ingest = to_mapping(ingest)
+        if task is not None:
+            self.task = to_mapping(task)
         spec = self.facts().spec
         self.environment(observation_space=observation_space(spec), action_space=action_space(spec))
         return self
@@ -118,7 +124,7 @@ class ActionableModelsConfig(AlgorithmConfig):
         config.training(
             updates_per_iteration=settings.training.updates_per_iteration, max_updates=settings.training.updates
         )
-        return config.dataset(settings.dataset, settings.ingest)
+        return config.dataset(settings.dataset, settings.ingest, settings.task)
 
     def algorithm_settings(self) -> AlgorithmSettings:
         """The typed settings that the flat keys stand for.
@@ -134,19 +140,36 @@ class ActionableModelsConfig(AlgorithmConfig):
     def ingest_settings(self) -> IngestSettings:
         return read_settings(IngestSettings, self.ingest, "ActionableModelsConfig.dataset")
 
+    def task_settings(self) -> TaskSettings | None:
+        """The downstream task, or None where goals are learnt."""
+        if self.method != "task_critic":
+            return None
+        return read_settings(TaskSettings, self.task, "ActionableModelsConfig.dataset")
+
     def facts(self) -> DatasetFacts:
         """What the networks need to know of the dataset.
 
         Raises:
             DatasetError: It cannot be read or is damaged.
         """
-        return dataset_facts(self.input_[0], self.ingest_settings().skip_bad_files)
+        facts = dataset_facts(self.input_[0], self.ingest_settings().skip_bad_files)
+        start = self.task_start()
+        return facts if start is None else dataclasses.replace(facts, statistics=start.statistics)
+
+    def task_start(self) -> TaskStart | None:
+        """Where fine-tuning begins, or None where goals are learnt."""
+        task = self.task_settings()
+        if task is None:
+            return None
+        return task_start(self.input_[0], task, self.algorithm_settings(), self.ingest_settings().skip_bad_files)
 
     def needs_ray(self) -> bool:
         """Whether learners or the data need a Ray cluster; a local learner with resident data does not."""
         if self.num_learners > 0 or self.num_env_runners > 0 or self.evaluation_num_env_runners > 0:
             return True
-        return ingest_mode(self.input_[0], self.ingest_settings(), 1) == "streaming"
+        task = self.task_settings()
+        paths = [self.input_[0], *([task.auxiliary] if task and task.auxiliary else [])]
+        return any(ingest_mode(path, self.ingest_settings(), 1) == "streaming" for path in paths)
 
     def _set_algorithm_settings(self, settings: AlgorithmSettings) -> None:
         for key, (part, name) in flat_keys().items():
@@ -175,6 +198,7 @@ class ActionableModelsConfig(AlgorithmConfig):
                 "statistics": facts.statistics,
                 "settings": self.algorithm_settings(),
                 "seed": self.seed or 0,
+                "start": self.task_start(),
             },
         )
 

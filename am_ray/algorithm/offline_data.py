@@ -8,11 +8,12 @@ from typing import Any
 
 from ray.rllib.offline.offline_data import OfflineData
 
-from am_ray.data.ingest import open_ingest, resolved_mode
+from am_ray.data.ingest import ShardSource, open_ingest, resolved_mode
 from am_ray.data.manifest import Manifest
+from am_ray.data.mixed import MixedSource
 from am_ray.data.reader import read_dataset, read_manifest
 from am_ray.data.scale import data_statistics
-from am_ray.settings import IngestSettings
+from am_ray.settings import IngestSettings, TaskSettings
 from am_ray.types import DataSpec, DataStatistics
 
 
@@ -79,18 +80,27 @@ class DatasetShards(OfflineData):
     def open(self) -> list[Any]:
         """The sources, one per learner (one for a local learner)."""
         if self._sources is None:
-            settings = self.config.algorithm_settings()
-            self._sources = open_ingest(
-                self.path[0],
-                self.config.facts().spec,
-                settings.drawn_goals,
-                self.config.ingest_settings(),
-                batch_size=settings.optimization.batch_size,
-                discount=settings.critic.discount,
-                seed=self.config.seed or 0,
-                num_shards=max(1, self.config.num_learners),
-            )
+            task = self.config.task_settings()
+            size = self.config.algorithm_settings().optimization.batch_size
+            self._sources = self._open(self.path[0], size, task)
+            if task is not None and task.auxiliary and task.auxiliary_ratio:
+                beside = self._open(task.auxiliary, max(1, round(size * task.auxiliary_ratio)), None)
+                self._sources = [MixedSource(*pair) for pair in zip(self._sources, beside, strict=True)]
         return self._sources
+
+    def _open(self, path: str, batch_size: int, task: TaskSettings | None) -> list[ShardSource]:
+        settings = self.config.algorithm_settings()
+        return open_ingest(
+            path,
+            self.config.facts().spec,
+            settings.drawn_goals,
+            self.config.ingest_settings(),
+            batch_size=batch_size,
+            discount=settings.critic.discount,
+            seed=self.config.seed or 0,
+            num_shards=max(1, self.config.num_learners),
+            task=task,
+        )
 
     def sample(
         self, num_samples: int, return_iterator: bool = True, num_shards: int = 1, module_state: Any = None

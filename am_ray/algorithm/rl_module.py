@@ -23,7 +23,7 @@ class ObjectiveModule(TorchRLModule):
     """Wraps `am_ray.models.build_model`.
 
     ``model_config`` holds ``spec``, ``statistics``, ``settings`` and ``seed``; no catalog. Initial weights depend on
-    the seed alone.
+    the seed alone, unless ``start`` gives them.
     """
 
     # RLlib annotates this as optional; RLModuleSpec always sets it here.
@@ -34,6 +34,9 @@ class ObjectiveModule(TorchRLModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config["seed"])
             self.objective = build_model(config["spec"], config["statistics"], config["settings"])
+        start = config.get("start")
+        if start is not None:
+            start.apply(self.objective)
 
     def forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Without RLlib's `train()` at every call: the module is in that mode, and walking it costs 0.14 ms."""

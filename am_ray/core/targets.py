@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from am_ray.arrays import Bool, Float, Int
+from am_ray.types import GoalSource
 
 
 class ChainedEnd(StrEnum):
@@ -30,6 +31,16 @@ class ChainedEnd(StrEnum):
     SELF = "self"
 
 
+def leads_to_goal(source: Tensor) -> Tensor:
+    """``(b,)`` bool: the transition's trajectory went on to reach its goal, or to fulfil its task."""
+    return (source == GoalSource.HINDSIGHT) | (source == GoalSource.SUCCESS)
+
+
+def is_of_task(source: Tensor) -> Tensor:
+    """``(b,)`` bool: the transition's goal is the downstream task."""
+    return source >= GoalSource.SUCCESS
+
+
 @torch.no_grad()
 def bellman_target(
     next_value: Float[Tensor, " b"],
@@ -41,7 +52,7 @@ def bellman_target(
 
     Args:
         next_value: max_a' Q_target(s', a', g), in [0, 1].
-        reached: s' is the goal (hindsight goal and i == t + 1).
+        reached: s' is the goal (hindsight goal and i == t + 1), or fulfils the downstream task.
         discount: In [0, 1).
     """
     return torch.where(reached, torch.ones_like(next_value), discount * next_value)
@@ -69,9 +80,9 @@ def monte_carlo_lower_bound(
     target: Float[Tensor, " b"],
     *,
     num_steps: Int[Tensor, " b"],
-    is_hindsight: Bool[Tensor, " b"],
+    leads: Bool[Tensor, " b"],
     discount: float,
 ) -> Float[Tensor, " b"]:
-    """max(y, discount^(i - t - 1)) for hindsight goals: the data did reach g in i - t steps (Q-Transformer, Sec. 4.2)."""
+    """max(y, discount^(i - t - 1)) where `leads_to_goal`: the data did reach g in i - t steps (Q-Transformer, Sec. 4.2)."""
     achieved = discount ** (num_steps.to(target.dtype) - 1.0)
-    return torch.where(is_hindsight, torch.maximum(target, achieved), target)
+    return torch.where(leads, torch.maximum(target, achieved), target)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from am_ray.data.blocks import RowGroup, Window, join_blocks, read_observations, read_window
+from am_ray.data.blocks import PER_STEP, RowGroup, Window, join_blocks, read_observations, read_window
 from am_ray.data.schema import DatasetInfo
 from am_ray.data.storage import Storage
 from am_ray.types import EpisodeBlock
@@ -35,16 +35,19 @@ class DecodedCache:
         storage: The dataset's folder.
         info: Its ``meta/info.json``.
         digest: Of its data: what a cached row group belongs to.
+        per_step: Whether rewards and successes are read too; they are zeros otherwise.
     """
 
-    def __init__(self, folder: str, storage: Storage, info: DatasetInfo, digest: str) -> None:
+    def __init__(
+        self, folder: str, storage: Storage, info: DatasetInfo, digest: str, *, per_step: bool = False
+    ) -> None:
         self._folder = Path(folder).expanduser() / digest[:16] if folder else None
-        self._storage, self._info = storage, info
+        self._storage, self._info, self._per_step = storage, info, per_step
 
     def read_window(self, window: Window, *, threads: bool = False) -> EpisodeBlock:
-        """As `am_ray.data.blocks.read_window`, without rewards and successes."""
+        """As `am_ray.data.blocks.read_window`."""
         if self._folder is None:
-            return read_window(self._storage, self._info, window, threads=threads, per_step=False)
+            return read_window(self._storage, self._info, window, threads=threads, per_step=self._per_step)
         return join_blocks([self._read_group(self._folder, group, threads) for group in window])
 
     def read_observations(self, group: RowGroup, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -56,7 +59,7 @@ class DecodedCache:
 
     def _read_group(self, folder: Path, group: RowGroup, threads: bool) -> EpisodeBlock:
         # The digest knows the data, not its files: the same data may lie in other row groups.
-        layout = json.dumps([group.path, group.number, group.first_episode, group.episode_rows])
+        layout = json.dumps([group.path, group.number, group.first_episode, group.episode_rows, self._per_step])
         path = folder / f"{hashlib.sha256(layout.encode()).hexdigest()[:32]}.arrow"
         try:
             return load_block(path)
@@ -64,7 +67,7 @@ class DecodedCache:
             pass
         except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
             logger.warning("%s: made anew (%s)", path, error)
-        block = read_window(self._storage, self._info, (group,), threads=threads, per_step=False)
+        block = read_window(self._storage, self._info, (group,), threads=threads, per_step=self._per_step)
         save_block(path, block)
         return block
 
@@ -72,7 +75,7 @@ class DecodedCache:
 def save_block(path: Path, block: EpisodeBlock) -> None:
     """Write a block atomically; several processes may write the same one."""
     arrays = {f"observations/{name}": value for name, value in block.observations.items()}
-    arrays |= {name: getattr(block, name) for name in ("actions", *PER_EPISODE)}
+    arrays |= {name: getattr(block, name) for name in ("actions", *PER_STEP, *PER_EPISODE)}
     described = {n: [v.dtype.str, list(v.shape), zlib.crc32(np.ascontiguousarray(v).data)] for n, v in arrays.items()}
     blobs = [_blob(value) for value in arrays.values()]
     schema = pa.schema([(name, pa.large_binary()) for name in arrays], metadata={ARRAYS_KEY: json.dumps(described)})
@@ -104,9 +107,5 @@ def load_block(path: Path) -> EpisodeBlock:
         if zlib.crc32(data) != checksum:
             raise ValueError(f"checksum of {name}")
         arrays[name] = np.frombuffer(data, np.dtype(dtype)).reshape(shape)
-    rows = len(arrays["actions"])
     observations = {n.removeprefix("observations/"): v for n, v in arrays.items() if n.startswith("observations/")}
-    per_episode = {name: arrays[name] for name in PER_EPISODE}
-    return EpisodeBlock(
-        observations, arrays["actions"], np.zeros(rows, np.float32), np.zeros(rows, bool), **per_episode
-    )
+    return EpisodeBlock(observations, **{name: arrays[name] for name in ("actions", *PER_STEP, *PER_EPISODE)})

@@ -14,7 +14,7 @@ from am_ray.data.resident import ResidentShard
 from am_ray.data.shard import Columns, Shard
 from am_ray.data.streaming import StreamingShard
 from am_ray.data.validation import check_numbers
-from am_ray.settings import IngestSettings, RelabelSettings
+from am_ray.settings import IngestSettings, RelabelSettings, TaskSettings
 from am_ray.types import DatasetError, DataSpec
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def open_ingest(
     seed: int,
     num_shards: int = 1,
     discount: float = 0.95,
+    task: TaskSettings | None = None,
 ) -> list[ShardSource]:
     """Check a dataset and divide it among learners.
 
@@ -60,6 +61,7 @@ def open_ingest(
         seed: Root of all randomness; the batches depend on it, the number of shards and the settings alone.
         num_shards: Number of learners.
         discount: For geometric goal sampling.
+        task: Where set, the dataset is labelled: its batches are transitions of this task, and no goals are drawn.
 
     Returns:
         One source for each learner.
@@ -77,7 +79,9 @@ def open_ingest(
     _check_enough(dataset, mode, num_shards)
     first = Shard(
         name=dataset.storage.name,
-        reader=DecodedCache(ingest.decoded_cache, dataset.storage, dataset.info, dataset.digest),
+        reader=DecodedCache(
+            ingest.decoded_cache, dataset.storage, dataset.info, dataset.digest, per_step=task is not None
+        ),
         spec=spec or dataset.spec,
         row_groups=tuple(dataset.row_groups),
         relabeling=relabeling,
@@ -86,6 +90,7 @@ def open_ingest(
         seed=seed,
         index=0,
         count=num_shards,
+        task=task,
     )
     shards = [first.numbered(index) for index in range(num_shards)]
     if mode == "resident":

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from am_ray.core.labels import fulfilled_rows, label_transitions
 from am_ray.core.relabel import RelabelledIndices, relabel
 from am_ray.data.blocks import RowGroup
 from am_ray.data.decoded_cache import DecodedCache
-from am_ray.settings import RelabelSettings
+from am_ray.settings import RelabelSettings, TaskSettings
 from am_ray.types import DataSpec, EpisodeBlock
 
 Columns = dict[str, Any]  # TransitionBatch.to_columns(): arrays, and mappings of arrays
@@ -31,6 +32,7 @@ class Shard:
         seed: Root of all randomness.
         index: This shard's number.
         count: Number of shards.
+        task: Where set, the data are labelled: transitions of this task are drawn, and no goals.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Shard:
     seed: int
     index: int
     count: int
+    task: TaskSettings | None = None
 
     def numbered(self, index: int) -> Shard:
         return replace(self, index=index)
@@ -54,7 +57,16 @@ class Shard:
     def relabel(
         self, block: EpisodeBlock, num_samples: int, reservoir_rows: int, rng: np.random.Generator
     ) -> RelabelledIndices:
-        """Draw transitions and goals from a block; see `am_ray.core.relabel`."""
+        """Draw transitions and goals from a block; see `am_ray.core.relabel`, and for a task `am_ray.core.labels`."""
+        if self.task is not None:
+            return label_transitions(
+                block.first_row,
+                block.num_transitions,
+                task_fulfilled(block, self.task),
+                num_samples=num_samples,
+                success_share=self.task.success_share,
+                rng=rng,
+            )
         return relabel(
             block.first_row,
             block.num_transitions,
@@ -67,6 +79,12 @@ class Shard:
             next_state_share=self.relabeling.next_state_share,
             rng=rng,
         )
+
+
+def task_fulfilled(block: EpisodeBlock, task: TaskSettings) -> np.ndarray:
+    """Rows ``(r,)`` of a block whose transition fulfils the task, by the label that the settings name."""
+    label = block.successes if task.label == "success" else block.rewards > 0.0
+    return fulfilled_rows(block.first_row, block.num_transitions, label, every=task.success_at == "any")
 
 
 def take_indices(indices: RelabelledIndices, chosen: slice) -> RelabelledIndices:

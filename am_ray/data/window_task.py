@@ -49,7 +49,7 @@ class ReadWindow:
             yield flat_columns(gather(block, chosen, shard.spec, reservoir).to_columns())
 
     def _reservoir(self, plan: WindowPlan, rng: np.random.Generator) -> tuple[dict[str, np.ndarray] | None, int]:
-        if plan.reservoir_group is None or not self.shard.relabeling.chaining_ratio:
+        if plan.reservoir_group is None or self.shard.task or not self.shard.relabeling.chaining_ratio:
             return None, 0
         group = self.shard.row_groups[plan.reservoir_group]
         size = min(self.reservoir_rows, group.num_rows)

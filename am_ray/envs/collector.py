@@ -9,10 +9,10 @@ import numpy as np
 from am_ray.envs.behaviours import Behaviour, Job, as_skill, sample_behaviour
 from am_ray.envs.goals import choose_kinds
 from am_ray.envs.layout import sample_layout
-from am_ray.envs.recipe import TrayRecipe
+from am_ray.envs.recipe import REWARD_TASKS, TrayRecipe
 from am_ray.envs.robot import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from am_ray.envs.scripted import ScriptedPolicy, draw_error, go, pick
-from am_ray.envs.tasks import is_contained, is_lifted
+from am_ray.envs.tasks import TASKS, Assignment, is_contained, is_lifted
 from am_ray.envs.tray import Tray, TrayState
 from am_ray.types import EnvironmentContractError, Trajectory
 
@@ -43,7 +43,8 @@ class Collector:
     def collect(self, seed: int) -> Trajectory:
         """The episode of a seed: the same bits in every process and order.
 
-        ``successes`` says at each step whether the behaviour's own aim holds.
+        ``successes`` says at each step whether the recipe's task is fulfilled; without one, whether the behaviour's own
+        aim holds.
         """
         rng = np.random.default_rng([DATA_STREAM, seed])
         recipe = self.recipe
@@ -56,7 +57,7 @@ class Collector:
         count = int(rng.integers(recipe.num_actions[0], recipe.num_actions[1] + 1))
         policy = ScriptedPolicy(as_skill(behaviour, job), action_std=action_std)
         prelude = 0 if behaviour.starts_held else int(rng.integers(recipe.prelude[0], recipe.prelude[1] + 1))
-        record = _Record(self.tray, behaviour, job)
+        record = _Record(self.tray, behaviour, job, recipe.task)
         aimless = ScriptedPolicy(_drift, action_std=action_std)
         for step in range(count):
             record.step(aimless.act(self.tray, rng) if step < prelude else policy.act(self.tray, rng))
@@ -77,11 +78,14 @@ class Collector:
         for _ in range(MAX_HELD_STARTS):
             recipe, tray = self.recipe, self.tray
             number = int(rng.integers(recipe.num_objects[0], recipe.num_objects[1] + 1))
-            kinds = choose_kinds(rng, recipe.kinds, number, None)
+            wanted = None if recipe.task is None else REWARD_TASKS[recipe.task]
+            kinds = choose_kinds(rng, recipe.kinds, number, wanted)
             colors = {kind: many[int(rng.integers(len(many)))] for kind, many in recipe.colors.items() if many}
             tray.reset(sample_layout(rng, kinds, container=recipe.container, colors=colors))
             self._initial = tray.truth()
             target = str(rng.choice(kinds))
+            if wanted is not None and rng.random() < recipe.task_share:
+                target = wanted
             if not behaviour.starts_held or self._take(target, rng):
                 return target
         raise EnvironmentContractError(
@@ -105,8 +109,8 @@ class Collector:
 class _Record:
     """The rows of an episode in the making."""
 
-    def __init__(self, tray: Tray, behaviour: Behaviour, job: Job) -> None:
-        self._tray, self._behaviour, self._job = tray, behaviour, job
+    def __init__(self, tray: Tray, behaviour: Behaviour, job: Job, task: str | None) -> None:
+        self._tray, self._behaviour, self._job, self._task = tray, behaviour, job, task
         self._observations = [tray.observe()]
         self._actions: list[np.ndarray[Any, Any]] = []
         self._successes: list[bool] = []
@@ -119,9 +123,14 @@ class _Record:
         self._truth = truth = self._tray.truth()
         self._actions.append(action)
         self._observations.append(self._tray.observe())
-        self._successes.append(self._behaviour.outcome(truth, self._job.start, self._job.target))
+        self._successes.append(self._label(truth))
         self._grasped |= any(is_lifted(obj) for obj in truth.objects.values())
         self._left_tray |= self._tray.left_tray()
+
+    def _label(self, truth: TrayState) -> bool:
+        if self._task is None:
+            return self._behaviour.outcome(truth, self._job.start, self._job.target)
+        return TASKS[self._task].rule(truth, Assignment(REWARD_TASKS[self._task], self._job.start))
 
     def trajectory(self, details: dict[str, Any]) -> Trajectory:
         truth, start = self._truth, self._job.start
@@ -141,8 +150,9 @@ class _Record:
         return Trajectory(
             observations={name: np.stack([o[name] for o in self._observations]) for name in names},
             actions=np.stack(self._actions).astype(np.float32),
+            rewards=None if self._task is None else np.array(self._successes, dtype=np.float32),
             successes=np.array(self._successes, dtype=np.bool_),
-            task=str(details["behaviour"]),
+            task=self._task or str(details["behaviour"]),
             metadata={**details, **skills},
         )
 

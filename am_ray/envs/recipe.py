@@ -12,9 +12,13 @@ from am_ray.envs.assets import Color
 from am_ray.envs.behaviours import BEHAVIOURS
 from am_ray.envs.objects import CONTAINERS, find_kind
 from am_ray.envs.robot import ARMS
+from am_ray.envs.tasks import TASKS
 from am_ray.settings_reader import read_settings
 from am_ray.strict_yaml import load_yaml
 from am_ray.types import SettingsError
+
+# Tasks that label data, and the object that each is about.
+REWARD_TASKS: dict[str, str] = {name: task.target for name, task in TASKS.items() if task.target is not None}
 
 PLAY_MIXTURE: dict[str, float] = {
     "grasp": 0.25,
@@ -45,6 +49,9 @@ class TrayRecipe:
         action_std: Standard deviation of the noise on the four motion entries, drawn from this range.
         prelude: Aimless actions before the behaviour begins, drawn from this range.
         colors: Colours (RGB in [0, 1]) of a kind to draw from; kinds not named keep their own.
+        task: A reward task (``grasp_box``, ...) that labels every step; its object is in every episode. ``None``: steps are
+            labelled by whether the behaviour's own aim holds, which is no reward.
+        task_share: Share of episodes whose behaviour is about the task's object; the others draw theirs from all.
 
     Raises:
         SettingsError: A value is out of range or a name is unknown.
@@ -62,6 +69,8 @@ class TrayRecipe:
     action_std: tuple[float, float] = (0.02, 0.15)
     prelude: tuple[int, int] = (0, 3)
     colors: Mapping[str, tuple[Color, ...]] = field(default_factory=dict)
+    task: str | None = None
+    task_share: float = 1.0
 
     def __post_init__(self) -> None:
         for name in (*self.kinds, *self.colors):
@@ -84,6 +93,11 @@ class TrayRecipe:
             placeable = self.container is not None or weight == 0 or not BEHAVIOURS[name].needs_container
             _require(placeable, f"mixture.{name}", weight, "0, since container is null")
         _require(sum(self.mixture.values()) > 0, "mixture", dict(self.mixture), "a weight above 0")
+        _require(0.0 <= self.task_share <= 1.0, "task_share", self.task_share, "a share in [0, 1]")
+        if self.task is not None:
+            _require(self.task in REWARD_TASKS, "task", self.task, f"one of {', '.join(REWARD_TASKS)}, or null")
+            target = REWARD_TASKS[self.task]
+            _require(target in self.kinds, "kinds", self.kinds, f"{target} among them, which {self.task} is about")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, where: str = "recipe") -> TrayRecipe:
@@ -93,6 +107,8 @@ class TrayRecipe:
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, for YAML, JSON and a dataset's manifest; `from_mapping` reads them back."""
         values = dataclasses.asdict(self)
+        if self.task is None:  # as before there were tasks: the digests of recipes without one stay what they were
+            del values["task"], values["task_share"]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 

@@ -77,18 +77,22 @@ def features_of(observation: Any) -> Observation:
     return whole
 
 
+def shown_goal(observation: Any, info: Mapping[str, Any]) -> Observation | None:
+    """The goal of an episode that was just reset: ``desired_goal`` of a Dict observation, else ``info["goal"]``, if any."""
+    if isinstance(observation, Mapping) and "desired_goal" in observation:
+        goal: Observation = observation["desired_goal"]
+        return goal
+    return info.get("goal")
+
+
 def goal_of(observation: Any, info: Mapping[str, Any], env: gymnasium.Env[Any, Any]) -> Observation:
-    """The goal of an episode that was just reset: ``desired_goal`` of a Dict observation, else ``info["goal"]``.
+    """The goal of an episode that was just reset (`shown_goal`), for policies that need one.
 
     Raises:
-        EnvironmentContractError: There is neither.
+        EnvironmentContractError: There is none.
     """
-    goal: Observation
-    if isinstance(observation, Mapping) and "desired_goal" in observation:
-        goal = observation["desired_goal"]
-        return goal
-    if "goal" in info:
-        goal = info["goal"]
+    goal = shown_goal(observation, info)
+    if goal is not None:
         return goal
     kind = f"a Dict with the keys {sorted(observation)}" if isinstance(observation, Mapping) else "no Dict"
     raise EnvironmentContractError(

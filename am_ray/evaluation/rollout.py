@@ -14,16 +14,17 @@ from am_ray.evaluation.environment import (
     Observation,
     features_of,
     find_oracle,
-    goal_of,
     no_end_error,
     no_success_error,
+    shown_goal,
     success_of,
 )
 from am_ray.types import DataSpec, EnvironmentContractError
 
 ENDS_ONLY = NO_END_STEPS  # as a frame stride: the first and the last frame
 
-Choose = Callable[[Observation, Observation], tuple[np.ndarray, float]]
+# From an observation and the goal, if the environment shows one, to an action and its Q.
+Choose = Callable[[Observation, Observation | None], tuple[np.ndarray, float]]
 Start = Callable[["gymnasium.Env[Any, Any]", int], Choose]
 
 
@@ -37,12 +38,15 @@ class ActionAndValue(Protocol):
 
 
 class Policy(Protocol):
-    """What evaluation needs of a policy; `am_ray.load_policy` returns one."""
+    """What evaluation needs of a policy; `am_ray.load_policy` returns one.
+
+    One with an attribute ``needs_goal`` that is false acts in environments that show no goal too.
+    """
 
     @property
     def spec(self) -> DataSpec: ...
     def reseed(self, seed: int) -> None: ...
-    def evaluate(self, observation: Observation, goal: Observation) -> ActionAndValue: ...
+    def evaluate(self, observation: Observation, goal: Any) -> ActionAndValue: ...
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def start_policy(policy: Policy) -> Start:
     def start(env: gymnasium.Env[Any, Any], seed: int) -> Choose:
         policy.reseed(seed)
 
-        def choose(observation: Observation, goal: Observation) -> tuple[np.ndarray, float]:
+        def choose(observation: Observation, goal: Observation | None) -> tuple[np.ndarray, float]:
             result = policy.evaluate(observation, goal)
             return result.action, float(result.value)
 
@@ -112,11 +116,11 @@ def run_episode(
     With a ``frame_stride`` it records a frame before each action whose number it divides, and the last one.
 
     Raises:
-        EnvironmentContractError: No goal, no success at the last step, or no end.
+        EnvironmentContractError: No success at the last step, or no end.
     """
     picture = None if frame_stride is None else _goal_frame(env, seed, reset_options, max_steps)
     observation, info = env.reset(seed=seed, options=dict(reset_options) or None)
-    goal = goal_of(observation, info, env)
+    goal = shown_goal(observation, info)
     choose = start(env, seed)
     frames, values, any_step, done, steps = [], [], False, False, 0
     while not done:
@@ -157,7 +161,7 @@ def _goal_frame(
 ) -> np.ndarray | None:
     """The goal as a frame: drawn by the environment, given by it, the oracle's end, or the goal's own image."""
     observation, info = env.reset(seed=seed, options=dict(reset_options) or None)
-    goal = goal_of(observation, info, env)
+    goal = shown_goal(observation, info)
     render_goal = getattr(env.unwrapped, "render_goal", None)
     if callable(render_goal):
         return np.array(render_goal(), dtype=np.uint8)
@@ -167,6 +171,6 @@ def _goal_frame(
         end = run_episode(env, start_oracle, seed=seed, reset_options=reset_options, max_steps=max_steps)
         if end.success:
             return _frame(env)
-    values = goal.values() if isinstance(goal, Mapping) else [goal]
+    values = goal.values() if isinstance(goal, Mapping) else [] if goal is None else [goal]
     images = [np.asarray(value) for value in values if np.ndim(value) == 3]
     return images[0].astype(np.uint8) if images else None

@@ -20,6 +20,7 @@ from am_ray.evaluation.environment import (
     find_oracle,
     goal_of,
     make_environment,
+    shown_goal,
 )
 from am_ray.evaluation.rollout import (
     Outcome,
@@ -119,7 +120,9 @@ class EpisodeRunner:
             first = episode_seed(seed, task.name, 0)
             observation, info = env.reset(seed=first, options=dict(task.reset_options) or None)
             policy.reseed(first)
-            policy.evaluate(features_of(observation), goal_of(observation, info, env))
+            needs_goal = getattr(policy, "needs_goal", True)
+            goal = goal_of(observation, info, env) if needs_goal else shown_goal(observation, info)
+            policy.evaluate(features_of(observation), goal)
         self._run(EpisodeJob(RANDOM, tasks[0], 0, episode_seed(seed, tasks[0].name, 0)))
         return find_oracle(env) is not None
 

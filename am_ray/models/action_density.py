@@ -16,14 +16,20 @@ class ActionDensityNetwork(nn.Module):
     """p(a | s, g) with its own encoder of the same kind as the critic's."""
 
     def __init__(
-        self, spec: DataSpec, statistics: DataStatistics, model: ModelSettings, cloning: CloningSettings
+        self,
+        spec: DataSpec,
+        statistics: DataStatistics,
+        model: ModelSettings,
+        cloning: CloningSettings,
+        *,
+        has_task: bool = False,
     ) -> None:
         super().__init__()
         self.binary = sorted(i % spec.action_dim for i in cloning.binary_entries)
         self.continuous = [i for i in range(spec.action_dim) if i not in self.binary]
         self.num_components = cloning.num_components
         self.min_std = cloning.min_std
-        self.encoder = ObservationGoalEncoder(spec, statistics, model)
+        self.encoder = ObservationGoalEncoder(spec, statistics, model, has_task=has_task)
         self.hidden = mlp([model.width, *[model.head_width] * model.head_depth], layer_norm=model.layer_norm)
         outputs = self.num_components * (1 + 2 * len(self.continuous)) + len(self.binary)
         self.out = nn.Linear(model.head_width, outputs)

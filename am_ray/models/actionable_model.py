@@ -1,7 +1,14 @@
-"""Actionable Models: a goal-conditioned critic, trained by Bellman targets and contrastive negatives (paper, Sec. 4)."""
+"""Actionable Models: a goal-conditioned critic, trained by Bellman targets and contrastive negatives (paper, Sec. 4).
+
+With ``method: task_critic`` it is Q_task(s, a), the downstream critic: the same network and loss, a learned tensor in place
+of the goal where the transition is of the task (`am_ray.core.labels`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,12 +23,20 @@ from am_ray.core.negatives import (
     perturbed_actions,
     uniform_actions,
 )
-from am_ray.core.targets import ChainedEnd, bellman_target, chained_end_target, monte_carlo_lower_bound
+from am_ray.core.targets import (
+    ChainedEnd,
+    bellman_target,
+    chained_end_target,
+    is_of_task,
+    leads_to_goal,
+    monte_carlo_lower_bound,
+)
 from am_ray.models.action_density import ActionDensityNetwork
 from am_ray.models.critic import Critic
 from am_ray.models.critic_metrics import CriticTarget, critic_metrics
 from am_ray.models.encoders import Observation, random_shift
 from am_ray.models.objective import ActionScale, LossResult, frozen_copy
+from am_ray.models.task_goal import TaskGoal, with_task
 from am_ray.settings import AlgorithmSettings
 from am_ray.types import DataSpec, DataStatistics, GoalSource, TransitionBatch
 
@@ -39,14 +54,17 @@ class ActionableModel(nn.Module):
         self.settings = settings
         self.spec = spec
         self.action_scale = ActionScale(spec)
-        self.critic = Critic(spec, statistics, settings.model)
+        self.has_task = settings.method == "task_critic"
+        self.critic = Critic(spec, statistics, settings.model, has_task=self.has_task)
         self.target_critic: Critic = frozen_copy(self.critic)
         rates = settings.optimization
         self.shares_average = rates.target_update_rate == rates.acting_average_rate
         self.acting_critic: Critic = self.target_critic if self.shares_average else frozen_copy(self.critic)
         self.proposal: ActionDensityNetwork | None = None
         if settings.model.proposal == "learned":
-            self.proposal = ActionDensityNetwork(spec, statistics, settings.model, settings.cloning)
+            self.proposal = ActionDensityNetwork(
+                spec, statistics, settings.model, settings.cloning, has_task=self.has_task
+            )
         self.acting_proposal: ActionDensityNetwork | None = frozen_copy(self.proposal)
         pool = self.action_scale.to_unit(torch.from_numpy(statistics.action_pool).float())
         self.register_buffer("action_pool", pool)
@@ -86,12 +104,12 @@ class ActionableModel(nn.Module):
             kind=Divergence(config.loss),
             negative_weight=config.negative_weight,
         )
-        metrics = critic_metrics(batch, logits, negative_logits, target)
+        metrics = critic_metrics(batch, logits, negative_logits, target, has_task=self.has_task)
         metrics |= {"critic/td_loss": parts.td_loss.detach(), "critic/negative_loss": parts.negative_loss.detach()}
         total = parts.total
         if self.proposal is not None:
-            is_hindsight = (batch.source == GoalSource.HINDSIGHT).float()
-            proposal_loss = cloning_loss(self.proposal(observation, goal), *self.proposal.split(action), is_hindsight)
+            weight = leads_to_goal(batch.source).float()
+            proposal_loss = cloning_loss(self.proposal(observation, goal), *self.proposal.split(action), weight)
             total = total + proposal_loss
             metrics["proposal/loss"] = proposal_loss.detach()
         return LossResult(total, metrics)
@@ -100,13 +118,15 @@ class ActionableModel(nn.Module):
         self, batch: TransitionBatch[Tensor], generator: torch.Generator
     ) -> tuple[Observation, Observation, Observation]:
         """The same random shift for s, s' and g of a transition, so that what moved between them still did."""
-        shift = self.settings.model.image_shift
+        shift, goal = self.settings.model.image_shift, batch.goal
+        if self.has_task:
+            goal = with_task(goal, is_of_task(batch.source))
         if shift == 0 or not self.critic.encoder.image_names:
-            return batch.observation, batch.next_observation, batch.goal
+            return batch.observation, batch.next_observation, goal
         device = batch.action.device
         offset = torch.randint(0, 2 * shift + 1, (len(batch.action), 2), generator=generator, device=device)
         s, s_next, g = (
-            random_shift(x, offset, max_shift=shift) for x in (batch.observation, batch.next_observation, batch.goal)
+            random_shift(x, offset, max_shift=shift) for x in (batch.observation, batch.next_observation, goal)
         )
         return s, s_next, g
 
@@ -125,8 +145,8 @@ class ActionableModel(nn.Module):
         next_value = torch.sigmoid(
             self._max_target_logit(batch, features, next_action, next_observation, goal, generator)
         )
-        is_hindsight = batch.source == GoalSource.HINDSIGHT
-        y = bellman_target(next_value, reached=is_hindsight & batch.is_end, discount=config.discount)
+        leads = leads_to_goal(batch.source)
+        y = bellman_target(next_value, reached=leads & batch.is_end, discount=config.discount)
         kind = ChainedEnd(config.chained_end)
         if kind is not ChainedEnd.BOOTSTRAP:
             if kind is ChainedEnd.END_VALUE:
@@ -135,12 +155,10 @@ class ActionableModel(nn.Module):
                 action = self.action_scale.to_unit(batch.action)
                 end_logit = self.target_critic.score(self.target_critic.encode(observation, goal), action.unsqueeze(1))
             # An episode's last transition has no next action: it always bootstraps.
-            is_chained_end = ~is_hindsight & batch.is_end & ~batch.next_is_final
+            is_chained_end = (batch.source == GoalSource.RANDOM) & batch.is_end & ~batch.next_is_final
             y = chained_end_target(y, torch.sigmoid(end_logit).squeeze(1), is_chained_end=is_chained_end)
         if config.monte_carlo_bound:
-            y = monte_carlo_lower_bound(
-                y, num_steps=batch.num_steps, is_hindsight=is_hindsight, discount=config.discount
-            )
+            y = monte_carlo_lower_bound(y, num_steps=batch.num_steps, leads=leads, discount=config.discount)
         return CriticTarget(y, next_value)
 
     def _max_target_logit(
@@ -257,6 +275,13 @@ class ActionableModel(nn.Module):
             self.settings.model.proposal_samples, generator=generator
         )
         return [proposal.join(continuous, binary)]
+
+    @torch.no_grad()
+    def start_task_at(self, goal: Mapping[str, np.ndarray]) -> None:
+        """Puts the learned goal tensors, averaged ones included, on a goal in the data's units."""
+        for module in self.modules():
+            if isinstance(module, TaskGoal):
+                module.start_at(goal)
 
     @torch.no_grad()
     def best_action(self, observation: Observation, goal: Observation, *, generator: torch.Generator) -> BestAction:

@@ -18,9 +18,11 @@ class Critic(nn.Module):
     per action, and their sum goes on.
     """
 
-    def __init__(self, spec: DataSpec, statistics: DataStatistics, settings: ModelSettings) -> None:
+    def __init__(
+        self, spec: DataSpec, statistics: DataStatistics, settings: ModelSettings, *, has_task: bool = False
+    ) -> None:
         super().__init__()
-        self.encoder = ObservationGoalEncoder(spec, statistics, settings)
+        self.encoder = ObservationGoalEncoder(spec, statistics, settings, has_task=has_task)
         self.from_features = nn.Linear(settings.width, settings.head_width)
         self.from_action = nn.Linear(spec.action_dim, settings.head_width, bias=False)
         self.hidden = mlp([settings.head_width] * settings.head_depth, layer_norm=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from am_ray.core.targets import leads_to_goal
 from am_ray.types import GoalSource, TransitionBatch
 
 
@@ -20,18 +21,23 @@ class CriticTarget:
 
 @torch.no_grad()
 def critic_metrics(
-    batch: TransitionBatch[Tensor], logits: Tensor, negative_logits: Tensor, target: CriticTarget
+    batch: TransitionBatch[Tensor],
+    logits: Tensor,
+    negative_logits: Tensor,
+    target: CriticTarget,
+    *,
+    has_task: bool = False,
 ) -> dict[str, Tensor]:
     """Means that diagnose the algorithm; an empty group counts as 0."""
     q = torch.sigmoid(logits)
     hindsight = (batch.source == GoalSource.HINDSIGHT).float()
-    chained = 1.0 - hindsight
-    reached = hindsight * batch.is_end.float()
+    chained = (batch.source == GoalSource.RANDOM).float()
+    reached = leads_to_goal(batch.source).float() * batch.is_end.float()
 
     def mean_over(values: Tensor, group: Tensor) -> Tensor:
         return (values * group).sum() / group.sum().clamp_min(1.0)
 
-    return {
+    metrics = {
         "critic/q_hindsight_mean": mean_over(q, hindsight),
         "critic/q_reached_mean": mean_over(q, reached),
         "critic/q_chained_mean": mean_over(q, chained),
@@ -42,3 +48,11 @@ def critic_metrics(
         "data/chained_share": chained.mean(),
         "data/reached_share": reached.mean(),
     }
+    if has_task:
+        success, failure = ((batch.source == source).float() for source in (GoalSource.SUCCESS, GoalSource.FAILURE))
+        metrics |= {
+            "critic/q_success_mean": mean_over(q, success),
+            "critic/q_failure_mean": mean_over(q, failure),
+            "data/success_share": success.mean(),
+        }
+    return metrics

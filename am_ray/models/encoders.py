@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from am_ray.models.task_goal import TaskGoal
 from am_ray.settings import ModelSettings
 from am_ray.types import DataSpec, DataStatistics
 
@@ -71,10 +72,14 @@ class ObservationGoalEncoder(nn.Module):
 
     One-dimensional features are standardised and concatenated. The image of a camera that is part of the goal is
     concatenated with the goal image on the channels ("QT-Opt framework with an additional goal image input").
+    With ``has_task`` a learned tensor stands in for the goal of the rows that the goal's `TASK` entry marks.
     """
 
-    def __init__(self, spec: DataSpec, statistics: DataStatistics, settings: ModelSettings) -> None:
+    def __init__(
+        self, spec: DataSpec, statistics: DataStatistics, settings: ModelSettings, *, has_task: bool = False
+    ) -> None:
         super().__init__()
+        self.task = TaskGoal(spec, statistics) if has_task else None
         self.vector_names = [n for n, shape in spec.observation_shapes.items() if len(shape) == 1]
         self.image_names = [n for n, shape in spec.observation_shapes.items() if len(shape) == 3]
         self.goal_names = list(spec.goal_indices)
@@ -99,6 +104,8 @@ class ObservationGoalEncoder(nn.Module):
         self.trunk = mlp([size, *[settings.width] * settings.depth], layer_norm=settings.layer_norm)
 
     def forward(self, observation: Observation, goal: Observation) -> Tensor:
+        if self.task is not None:
+            goal = self.task(goal)
         parts = []
         for name in self.vector_names:
             parts.append(self.observation_scale[name](observation[name]))

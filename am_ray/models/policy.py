@@ -11,6 +11,7 @@ from torch import Tensor
 
 from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.behavior_cloning import BehaviorCloning
+from am_ray.models.task_goal import with_task
 from am_ray.settings import AlgorithmSettings
 from am_ray.types import DataSpec, DataStatistics, EnvironmentContractError
 
@@ -34,37 +35,51 @@ class ActionValue:
 
 
 class GoalConditionedPolicy:
-    """argmax_a Q(s, a, g) for Actionable Models; the mode of p(a | s, g) for behaviour cloning."""
+    """argmax_a Q(s, a, g) for Actionable Models; the mode of p(a | s, g) for behaviour cloning.
+
+    A policy fine-tuned on a downstream task needs no goal (`needs_goal`) and does not look at one.
+    """
 
     def __init__(self, model: Model, *, seed: int = 0) -> None:
         self.model = model.eval()
         self.spec = model.spec
         self._generator = torch.Generator().manual_seed(seed)
 
+    @property
+    def needs_goal(self) -> bool:
+        """Whether a goal has to be shown; a downstream task is its own."""
+        return isinstance(self.model, BehaviorCloning) or not self.model.has_task
+
     def reseed(self, seed: int) -> None:
         """Restarts the search's random numbers, so that an episode does not depend on those before it."""
         self._generator.manual_seed(seed)
 
-    def act(self, observation: NumpyObservation, goal: NumpyObservation) -> np.ndarray:
+    def act(self, observation: NumpyObservation, goal: NumpyObservation | None = None) -> np.ndarray:
         """The action for one observation ``(a,)`` or for a batch ``(b, a)``, float32, in the dataset's units.
 
         Args:
             observation: A mapping from feature to array, or the bare array where the data has a single feature.
             goal: The same for the goal: either of the observation's shapes, or already reduced to the goal's entries.
-                A single goal is for all observations of a batch.
+                A single goal is for all observations of a batch. Not used, and may be left out, unless `needs_goal`.
 
         Raises:
             EnvironmentContractError: A feature is missing, has another shape than in the training data, or is not
-                finite; an image is not uint8; the batches differ in size.
+                finite; an image is not uint8; the batches differ in size; there is no goal and one is needed.
         """
         return self.evaluate(observation, goal).action
 
-    def evaluate(self, observation: NumpyObservation, goal: NumpyObservation) -> ActionValue:
+    def evaluate(self, observation: NumpyObservation, goal: NumpyObservation | None = None) -> ActionValue:
         """The same action, with Q(s, a, g): the policy's own estimate of the probability that g will be reached."""
         shapes, goal_shapes = self.spec.observation_shapes, self.spec.goal_shapes
         s, single = _tensors(_as_mapping(observation, shapes, "observation"), shapes, "observation")
-        g, single_goal = _tensors(self._reduce_goal(_as_mapping(goal, goal_shapes, "goal")), goal_shapes, "goal")
-        s, g, single = _paired(s, g, single, single_goal)
+        if not self.needs_goal:
+            size = len(next(iter(s.values())))
+            g = with_task({n: torch.zeros(size, *shape) for n, shape in goal_shapes.items()}, torch.ones(size) > 0)
+        elif goal is None:
+            raise EnvironmentContractError("goal: got none; expected one, for this policy reaches goals. Pass a goal.")
+        else:
+            g, single_goal = _tensors(self._reduce_goal(_as_mapping(goal, goal_shapes, "goal")), goal_shapes, "goal")
+            s, g, single = _paired(s, g, single, single_goal)
         if isinstance(self.model, BehaviorCloning):
             unit = self.model.best_action(s, g)
             value = torch.full((len(unit),), torch.nan)

@@ -24,7 +24,7 @@ def test_monte_carlo_bound_lifts_hindsight_targets_only() -> None:
     y = monte_carlo_lower_bound(
         torch.tensor([0.1, 0.99, 0.1, 1.0]),
         num_steps=torch.tensor([3, 3, 3, 1]),
-        is_hindsight=torch.tensor([True, True, False, True]),
+        leads=torch.tensor([True, True, False, True]),
         discount=0.9,
     )
     assert y.tolist() == pytest.approx([0.81, 0.99, 0.1, 1.0])

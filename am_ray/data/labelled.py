@@ -1,0 +1,104 @@
+"""Labelled datasets: which trajectories fulfil the task, and small sets drawn from a larger one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from am_ray.data.manifest import MANIFEST_PATH
+from am_ray.data.reader import TrajectoryDataset, read_dataset
+from am_ray.data.shard import task_fulfilled
+from am_ray.data.writer import DatasetWriter
+from am_ray.settings import TaskSettings
+from am_ray.types import DatasetError
+
+
+@dataclass(frozen=True)
+class TaskLabels:
+    """What a dataset says of a task.
+
+    Attributes:
+        fulfils: ``(e,)`` bool, by trajectory: it fulfils the task at a labelled transition that counts.
+        goal: Mean over these trajectories of the state in which they (last) do, by goal feature; ``None`` without any.
+    """
+
+    fulfils: np.ndarray
+    goal: dict[str, np.ndarray] | None
+
+
+def task_labels(dataset: TrajectoryDataset, task: TaskSettings) -> TaskLabels:
+    """Reads the labels of every trajectory, row group by row group."""
+    fulfils: list[np.ndarray] = []
+    sums: dict[str, np.ndarray] = {}
+    for window in dataset.windows():
+        block = dataset.read_window(window)
+        fulfilled = np.flatnonzero(task_fulfilled(block, task))
+        episode = np.searchsorted(block.first_row, fulfilled, side="right") - 1
+        # The last fulfilment of each trajectory: rows rise, so a later one replaces an earlier one.
+        last = dict(zip(episode.tolist(), fulfilled.tolist(), strict=True))
+        mask = np.zeros(block.num_episodes, np.bool_)
+        mask[list(last)] = True
+        fulfils.append(mask)
+        if last:
+            goals = dataset.spec.goal_of(
+                {n: v[np.array(list(last.values())) + 1] for n, v in block.observations.items()}
+            )
+            for name, values in goals.items():
+                sums[name] = sums.get(name, 0.0) + values.sum(axis=0, dtype=np.float64)
+    mask = np.concatenate(fulfils)
+    if not mask.any():
+        return TaskLabels(mask, None)
+    return TaskLabels(mask, {name: (total / mask.sum()).astype(np.float32) for name, total in sums.items()})
+
+
+def check_labelled(dataset: TrajectoryDataset, task: TaskSettings) -> TaskLabels:
+    """The labels of a dataset that a task is to be learnt from.
+
+    Raises:
+        DatasetError: No trajectory fulfils the task, so there is nothing to learn from.
+    """
+    labels = task_labels(dataset, task)
+    if labels.fulfils.any():
+        return labels
+    other = "reward" if task.label == "success" else "success"
+    where = "at its last transition" if task.success_at == "last" else "at any transition"
+    raise DatasetError(
+        f"{dataset.storage.name}: none of {dataset.num_episodes} trajectories is labelled as a success by next."
+        f"{task.label} {where}; expected some. Label the data, or try task.label: {other} or task.success_at: any."
+    )
+
+
+def draw_episodes(num_episodes: int, count: int, seed: int) -> list[int]:
+    """``count`` episodes of a dataset, in rising order; the draw of a larger count holds that of a smaller one.
+
+    Raises:
+        DatasetError: There are not so many.
+    """
+    if count > num_episodes:
+        raise DatasetError(f"labelled data: got {num_episodes} episodes; expected at least {count}. Collect more.")
+    return sorted(np.random.default_rng([seed, 0x1ABE1]).permutation(num_episodes)[:count].tolist())
+
+
+def write_subset(dataset: TrajectoryDataset, episodes: Sequence[int], out: str | os.PathLike[str]) -> str:
+    """Writes some trajectories as a dataset of their own, unless it is there already; returns its digest."""
+    if (Path(out) / MANIFEST_PATH).exists():
+        return read_dataset(out).digest
+    info = dataset.info
+    settings = {
+        "fps": info.fps,
+        "action_low": info.action_low,
+        "action_high": info.action_high,
+        "goal_features": {n: i if i is None else list(i) for n, i in info.goal_indices.items()},
+        "env": info.env,
+        "license": info.license,
+        "robot_type": info.robot_type,
+    }
+    generator = {"command": "am-ray finetune", "source_digest": dataset.digest, "episodes": list(map(int, episodes))}
+    with DatasetWriter.resume(out, **settings, generator=generator) as writer:
+        for episode in episodes[writer.next_episode :]:
+            writer.append(dataset[episode])
+    return read_dataset(out).digest
