@@ -63,34 +63,40 @@ def runtime_pins(lock: Path) -> list[str]:
             f"use --env image on a cluster that has am-ray."
         ) from error
     pins = {_canonical(line.partition("==")[0]): line for line in lines if line and not line.startswith("#")}
-    needed = _needed("am-ray") - _LEFT_OUT
-    missing = sorted(needed - pins.keys())
+    missing = sorted({name for name, _ in _requirements("am-ray", "")} - pins.keys() - _LEFT_OUT)
     if missing:
         raise JobsError(f"{lock}: pins no {', '.join(missing)}, which am-ray needs. Make it anew with `make lock`.")
-    return sorted(pins[name] for name in needed)
+    # Deeper down, what the lock does not pin (torch's CUDA libraries under a lock made with its CPU build) is pip's choice.
+    return sorted(pins[name] for name in (_needed("am-ray") - _LEFT_OUT) & pins.keys())
 
 
 def _needed(root: str) -> set[str]:
-    """Names of ``root`` and all that it requires here, from the metadata of what is installed."""
-    from packaging.requirements import Requirement
-
+    """Names of ``root`` and all that it requires, directly or not."""
     seen: set[tuple[str, str]] = set()
     todo = [(root, "")]
     while todo:
         entry = todo.pop()
-        if entry in seen:
-            continue
-        seen.add(entry)
-        name, extra = entry
-        try:
-            requirements = importlib.metadata.requires(name) or []
-        except importlib.metadata.PackageNotFoundError:
-            # Not installed here, so the lock has to pin it; what it requires in turn cannot be known.
-            continue
-        for requirement in map(Requirement, requirements):
-            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
-                todo += [(_canonical(requirement.name), name_of_extra) for name_of_extra in ("", *requirement.extras)]
+        if entry not in seen:
+            seen.add(entry)
+            todo += _requirements(*entry)
     return {name for name, _ in seen}
+
+
+def _requirements(name: str, extra: str) -> list[tuple[str, str]]:
+    """(package, extra) that a package requires on this machine, from the metadata of what is installed."""
+    from packaging.requirements import Requirement
+
+    try:
+        texts = importlib.metadata.requires(name) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    found = [Requirement(text) for text in texts]
+    return [
+        (_canonical(requirement.name), wanted)
+        for requirement in found
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+        for wanted in ("", *sorted(requirement.extras))
+    ]
 
 
 def _canonical(name: str) -> str:
