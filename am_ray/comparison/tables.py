@@ -1,0 +1,217 @@
+"""The report's tables: for people as text, for programs as CSV."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from am_ray.comparison.analysis import Comparison
+from am_ray.comparison.conditions import ArmBudget
+from am_ray.comparison.curves import CurveRow, RateRow
+from am_ray.comparison.differences import DifferenceRow
+from am_ray.comparison.intervals import Interval
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_DASH = "–"
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table as text.
+
+    Attributes:
+        title: Stands above it.
+        caption: How it is read; stands below it.
+        columns: Heads; the first column is left-aligned, the last one too where it holds words.
+    """
+
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def text_tables(comparison: Comparison) -> list[TextTable]:
+    """All tables, in the order of the report."""
+    return [
+        _rates(comparison.rates),
+        _curves(comparison.curves),
+        _differences([*comparison.differences, *comparison.areas]),
+        _budgets(comparison.budgets),
+    ]
+
+
+def rich_table(table: TextTable) -> Table:
+    """The same for the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=table.title, caption=table.caption, title_justify="left", caption_justify="left")
+    for index, column in enumerate(table.columns):
+        shown.add_column(Text(column), justify="left" if index == 0 or column == "verdict" else "right")
+    for row in table.rows:
+        shown.add_row(*(Text(value) for value in row))
+    return shown
+
+
+def write_csv(comparison: Comparison, folder: Path) -> list[Path]:
+    """``success.csv``, ``curves.csv``, ``differences.csv`` and ``budget.csv``, numbers unrounded, unknown ones empty."""
+    data = comparison.to_json()
+    tables = {
+        "success.csv": (RateRow, data["success"]),
+        "curves.csv": (CurveRow, data["curves"]),
+        "differences.csv": (DifferenceRow, [*data["differences"], *data["area_differences"]]),
+        "budget.csv": (ArmBudget, data["budget"]),
+    }
+    paths = []
+    for name, (kind, rows) in tables.items():
+        flat = [_flat(row) for row in rows]
+        columns = list(flat[0]) if flat else [field.name for field in dataclasses.fields(kind)]
+        columns += [column for row in flat for column in row if column not in columns]
+        with (folder / name).open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(dict.fromkeys(columns)))
+            writer.writeheader()
+            writer.writerows(flat)
+        paths.append(folder / name)
+    return paths
+
+
+def _rates(rows: Sequence[RateRow]) -> TextTable:
+    return TextTable(
+        "Success rates",
+        "In %. 95 % CI: seeds and starts vary (Wilson for one seed, about that policy only). Bootstrap: seeds, then starts; "
+        "too narrow with few seeds. IQM: interquartile mean over seeds, the mean where there are fewer than 4.",
+        ("arm", "labelled", "seeds", "episodes/seed", "lost", "mean", "95 % CI", "bootstrap CI", "IQM", "IQM CI"),
+        tuple(
+            (
+                row.arm,
+                f"{row.episodes}",
+                f"{row.seeds}",
+                _span(row.episodes_per_seed),
+                f"{row.infrastructure_failures}",
+                _percent(row.rate),
+                _interval(row.interval) + (" W" if row.seeds == 1 else ""),
+                _interval(row.bootstrap),
+                _percent(row.iqm),
+                _interval(row.iqm_interval),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _curves(rows: Sequence[CurveRow]) -> TextTable:
+    over = ", ".join(map(str, rows[0].sizes)) if rows else ""
+    return TextTable(
+        "Curves",
+        f"Area: mean success rate over numbers of labelled episodes, linear axis, straight lines between the sizes that all "
+        f"arms have ({over or 'none'}). Episodes to 50 %: on the mean curve.",
+        ("arm", "area under the curve, %", "95 % CI", "seeds", "episodes to 50 %"),
+        tuple(
+            (row.arm, _percent(row.area), _interval(row.area_interval), f"{row.area_seeds}", row.to_threshold_text)
+            for row in rows
+        ),
+    )
+
+
+def _differences(rows: Sequence[DifferenceRow]) -> TextTable:
+    baseline = rows[0].baseline if rows else "the baseline"
+    return TextTable(
+        f"Paired differences against {baseline}",
+        "In points. Method: other seeds, other starts; t interval, its p after Holm over the rows of its kind, exact p by sign "
+        "flips of the seeds (in brackets the smallest that so many seeds can give). These policies: seeds as they are, other "
+        "starts; exact p by sign flips of the starts. P(better): a run of the arm beats a run of the baseline, ties half; runs "
+        "are the unit.",
+        (
+            *("arm", "labelled", "seeds", "pairs", "method", "p", "p Holm", "exact p (least)"),
+            *("these policies", "exact p", "P(better)", "verdict"),
+        ),
+        tuple(
+            (
+                row.arm,
+                row.where,
+                f"{row.seeds}",
+                f"{row.pairs}" + (f" ({row.excluded_pairs} lost)" if row.excluded_pairs else ""),
+                _signed(row.method.mean) + (f" {_signed_interval(row.method.interval)}" if row.seeds > 1 else ""),
+                _p(row.method.p),
+                _p(row.p_method_holm),
+                f"{_p(row.p_exact)} ({_p(row.p_exact_smallest)})",
+                _signed_interval(row.policies.interval),
+                _p(row.p_policies),
+                _percent(row.improvement) + f" {_interval(row.improvement_interval)}",
+                row.verdict,
+            )
+            for row in rows
+        ),
+    )
+
+
+def _budgets(rows: Sequence[ArmBudget]) -> TextTable:
+    return TextTable(
+        "Budgets",
+        "Of fine-tuning, per cell; the digests of the labelled data are equal seed by seed, or the comparison would have been "
+        "refused. Pre-training is listed below, not counted here.",
+        ("arm", "labelled", "cells", "updates", "batch", "parameters", "minutes", "tuning trials", "labelled data"),
+        tuple(
+            (
+                row.arm,
+                f"{row.episodes}",
+                f"{row.cells}",
+                row.updates or _DASH,
+                row.batch_size or _DASH,
+                row.parameters or _DASH,
+                _DASH if row.minutes is None else f"{row.minutes:.1f}",
+                row.tuning_trials or _DASH,
+                ", ".join(sorted({str(digest)[:8] for digest in row.labelled.values() if digest})) or "none",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Intervals become ``_low`` and ``_high``, mappings one column per key, lists words."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if key.endswith("interval") or key == "bootstrap":
+            low, high = value if value is not None else (None, None)
+            flat |= {f"{key}_low": low, f"{key}_high": high}
+        elif isinstance(value, Mapping):
+            flat |= {f"{key}_{name}": item for name, item in _flat(value).items()}
+        elif isinstance(value, list | tuple):
+            flat[key] = " ".join(map(str, value))
+        else:
+            flat[key] = value
+    return flat
+
+
+def _percent(value: float | None) -> str:
+    return _DASH if value is None else f"{100 * value:.0f}"
+
+
+def _interval(interval: Interval | None) -> str:
+    return _DASH if interval is None else f"[{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
+
+
+def _signed(value: float | None) -> str:
+    return _DASH if value is None else f"{100 * value:+.0f}"
+
+
+def _signed_interval(interval: Interval) -> str:
+    return f"[{100 * interval[0]:+.0f}, {100 * interval[1]:+.0f}]"
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return _DASH
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _span(values: tuple[int, int]) -> str:
+    return f"{values[0]}" if values[0] == values[1] else f"{values[0]}–{values[1]}"
