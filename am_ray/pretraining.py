@@ -15,14 +15,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from am_ray.ray_session import ray_session
 from am_ray.run_directory import RunDirectory
-from am_ray.settings import PretrainSettings
-from am_ray.stopping import stop_on_signals
+from am_ray.settings import PretrainSettings, TrainingSettings
+from am_ray.stopping import StopRequest, stop_on_signals
 from am_ray.types import SettingsError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class PretrainProgress:
         updates_per_s: Of the last iteration.
         ingest_mode: ``resident`` or ``streaming``.
         metrics: ``group/name`` to value, means over the iteration.
+        save: Writes a checkpoint of these weights, unless there is one, and returns its folder.
     """
 
     update: int
@@ -50,6 +51,7 @@ class PretrainProgress:
     updates_per_s: float
     ingest_mode: str
     metrics: dict[str, float]
+    save: Callable[[], Path] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def pretrain(
     storage: str | Path = "runs",
     resume: Resume = "auto",
     on_progress: Callable[[PretrainProgress], None] | None = None,
+    stop: StopRequest | None = None,
 ) -> PretrainResult:
     """Trains until ``settings.training.updates``, or until SIGINT or SIGTERM, which save a checkpoint first.
 
@@ -100,6 +103,7 @@ def pretrain(
         resume: ``auto`` continues the run's newest valid checkpoint if there is one; ``must`` insists on one;
             ``never`` refuses a run that has one.
         on_progress: Called after every iteration.
+        stop: Another way to stop than a signal: like one, it saves a checkpoint first.
 
     Raises:
         DatasetError: The dataset is damaged, or not the one that the run began with.
@@ -121,7 +125,7 @@ def pretrain(
         if start is not None:
             algorithm.restore_from_path(start.directory)
             logger.info("%s: resumed at update %d", run.path, start.update)
-        return _train(algorithm, settings, run, on_progress)
+        return _train(algorithm, settings, run, on_progress, stop)
 
 
 def _train(
@@ -129,26 +133,46 @@ def _train(
     settings: PretrainSettings,
     run: RunDirectory,
     on_progress: Callable[[PretrainProgress], None] | None,
+    stop: StopRequest | None,
 ) -> PretrainResult:
-    total, every = settings.training.updates, settings.training.checkpoint_every
+    total = settings.training.updates
+    saver = _Saver(algorithm, run, settings.training)
     mode = algorithm.ingest_mode
     logger.info("ingest: %s; updates %d to %d", mode, algorithm.num_updates, total)
-    begin = saved_at = algorithm.num_updates
-    directory, metrics, began = None, {}, time.perf_counter()
+    begin, metrics, began = algorithm.num_updates, {}, time.perf_counter()
     ends = began + 60.0 * settings.training.max_minutes if settings.training.max_minutes else math.inf
-    with stop_on_signals(algorithm.request_stop) as stop:
-        while algorithm.num_updates < total and stop.signal is None and time.perf_counter() < ends:
+    with stop_on_signals(algorithm.request_stop, stop) as request:
+        while algorithm.num_updates < total and request.signal is None and time.perf_counter() < ends:
             metrics = _numbers(_train_once(algorithm, run))
             update = algorithm.num_updates
             run.append_metrics({"update": update, "seconds": time.perf_counter() - began} | metrics)
-            if update // every > saved_at // every or update >= total or stop.signal is not None:
-                directory = run.save(algorithm.checkpoint(), keep=settings.training.keep_checkpoints)
-                saved_at = update
+            if saver.is_due or update >= total or request.signal is not None:
+                saver.save()
             if on_progress is not None:
-                on_progress(PretrainProgress(update, total, metrics["train/updates_per_s"], mode, metrics))
-        if directory is None or saved_at != algorithm.num_updates:
-            directory = run.save(algorithm.checkpoint(), keep=settings.training.keep_checkpoints)
-    return PretrainResult(run.path, directory, algorithm.num_updates, begin, mode, metrics, stop.signal)
+                speed = metrics["train/updates_per_s"]
+                on_progress(PretrainProgress(update, total, speed, mode, metrics, saver.save))
+        directory = saver.save()
+    return PretrainResult(run.path, directory, algorithm.num_updates, begin, mode, metrics, request.signal)
+
+
+class _Saver:
+    """Writes checkpoints of an algorithm into its run; one of each update, whoever asks."""
+
+    def __init__(self, algorithm: ActionableModels, run: RunDirectory, settings: TrainingSettings) -> None:
+        self._algorithm, self._run, self._settings = algorithm, run, settings
+        self._saved_at = algorithm.num_updates
+        self._directory: Path | None = None
+
+    @property
+    def is_due(self) -> bool:
+        every = self._settings.checkpoint_every
+        return self._algorithm.num_updates // every > self._saved_at // every
+
+    def save(self) -> Path:
+        if self._directory is None or self._saved_at != self._algorithm.num_updates:
+            self._saved_at = self._algorithm.num_updates
+            self._directory = self._run.save(self._algorithm.checkpoint(), keep=self._settings.keep_checkpoints)
+        return self._directory
 
 
 def _train_once(algorithm: ActionableModels, run: RunDirectory) -> dict[str, Any]:

@@ -6,24 +6,46 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 
 
-@dataclass
 class StopRequest:
-    """The first signal that arrived, or None."""
+    """A request to stop: made once, seen by everybody who looks or listens.
 
-    signal: int | None = None
+    Attributes:
+        signal: Number of the first signal that arrived, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._listeners: list[Callable[[], None]] = []
+
+    def request(self, number: int = signal.SIGINT) -> None:
+        """Asks to stop, as that signal would; a second request changes nothing."""
+        if self.signal is None:
+            self.signal = number
+            for listener in self._listeners:
+                listener()
+
+    def listen(self, on_stop: Callable[[], None]) -> None:
+        """Calls ``on_stop`` when the request is made, or at once if it has been."""
+        self._listeners.append(on_stop)
+        if self.signal is not None:
+            on_stop()
 
 
 @contextmanager
-def stop_on_signals(on_stop: Callable[[], None]) -> Iterator[StopRequest]:
+def stop_on_signals(on_stop: Callable[[], None], request: StopRequest | None = None) -> Iterator[StopRequest]:
     """Turns the first SIGINT or SIGTERM into a call of ``on_stop``; a second one acts as if this did not exist.
 
-    Outside the main thread Python cannot handle signals, and nothing is changed.
+    Outside the main thread Python cannot handle signals, and only ``request`` stops.
+
+    Args:
+        on_stop: Called in a signal handler.
+        request: What the signal sets; a new one by default. Whoever else holds it can stop too.
     """
-    request = StopRequest()
+    request = request or StopRequest()
+    request.listen(on_stop)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
@@ -34,9 +56,8 @@ def stop_on_signals(on_stop: Callable[[], None]) -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
     def handle(number: int, frame: FrameType | None) -> None:
-        request.signal = number
         restore()
-        on_stop()
+        request.request(number)
 
     for number in previous:
         signal.signal(number, handle)

@@ -1,0 +1,194 @@
+"""What a trial is, what became of it, and its files beside those of the run that it is.
+
+<folder>/trials/<name>/
+    settings.yaml  metrics.jsonl  checkpoint-*/     the run's, see am_ray.run_directory
+    evaluations.jsonl                               one line for each evaluation
+    error.txt                                       of the last attempt, if it failed
+    trial.json                                      written once, when the trial has ended
+    trial.log                                       what its processes logged
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from am_ray.settings import PretrainSettings
+from am_ray.settings_reader import to_mapping
+from am_ray.study_settings import EvaluationSettings
+from am_ray.types import SettingsError
+
+Status = Literal["completed", "stopped", "failed"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+,-]{0,199}")
+SUCCESS_RATE = "eval/success_rate"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a study.
+
+    Attributes:
+        name: Of its folder and of its MLflow run.
+        settings: What is trained, and how.
+        evaluation: How its policy is tried.
+        tags: What tells it from the others (arm, seed, ...): MLflow tags, columns of the table.
+    """
+
+    name: str
+    settings: PretrainSettings
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Of what it is about. The dataset's path is left out: data may move, and runs record their digest."""
+        settings = dataclasses.replace(self.settings, dataset="")
+        content = {"settings": to_mapping(settings), "evaluation": to_mapping(self.evaluation)}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What became of a trial.
+
+    Attributes:
+        status: ``completed``; ``stopped`` by the scheduler, for others did better; or ``failed``.
+        update: Updates done.
+        minutes: Of training, over all resumes.
+        metrics: The last ones of training, ``eval/<task>/success_rate``, and their mean ``eval/success_rate``.
+        evaluation: Every episode of the last evaluation: ``env``, ``seed``, ``episodes``, ``max_steps``, ``tasks``.
+        checkpoint: The one that was evaluated last.
+        error: What made it fail.
+    """
+
+    name: str
+    status: Status
+    update: int
+    minutes: float
+    metrics: dict[str, float]
+    evaluation: dict[str, Any] | None = None
+    checkpoint: str | None = None
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TrialResult:
+        """The inverse of `to_json`; keys of other names are ignored."""
+        return cls(**{entry.name: value[entry.name] for entry in dataclasses.fields(cls)})
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation of a trial, on the way or at the end.
+
+    Attributes:
+        checkpoint: Name of the checkpoint in the trial's folder.
+        metrics: ``eval/...``.
+        record: `TrialResult.evaluation`.
+    """
+
+    update: int
+    checkpoint: str
+    metrics: dict[str, float]
+    record: dict[str, Any]
+
+
+class TrialFolder:
+    """The files of a trial that are not its run's."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.storage = folder / "trials"
+        self.path = self.storage / name
+
+    def result(self, trial: Trial) -> TrialResult | None:
+        """How the trial ended, or None if it has not.
+
+        Raises:
+            SettingsError: It was another trial, of the same name.
+        """
+        path = self.path / "trial.json"
+        if not path.exists():
+            return None
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["sha256"] != trial.sha256:
+            raise SettingsError(
+                f"{self.path}: holds a trial of other settings (see its settings.yaml). Change them back, or use "
+                f"another --run-name."
+            )
+        return TrialResult.from_json(content["result"])
+
+    def write_result(self, trial: Trial, result: TrialResult) -> None:
+        """Whole or not at all."""
+        content = {"sha256": trial.sha256, "result": result.to_json()}
+        self.write_whole("trial.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    def evaluations(self, up_to: int | None = None) -> list[Evaluated]:
+        """What was written of them, in order; a last line that a kill cut short is left out.
+
+        Args:
+            up_to: Updates whose evaluations count; those of updates that will be done again do not.
+        """
+        found = [Evaluated(**line) for line in _lines(self.path / "evaluations.jsonl")]
+        return [entry for entry in found if up_to is None or entry.update <= up_to]
+
+    def write_evaluations(self, entries: Sequence[Evaluated]) -> None:
+        """All of them, anew."""
+        lines = [json.dumps(dataclasses.asdict(entry), allow_nan=False) + "\n" for entry in entries]
+        self.write_whole("evaluations.jsonl", "".join(lines))
+
+    def training(self) -> tuple[int, float, dict[str, float]]:
+        """Updates done, minutes of training over all resumes, and the last metrics of training."""
+        lines = _lines(self.path / "metrics.jsonl")
+        if not lines:
+            return 0, 0.0, {}
+        seconds = [float(line["seconds"]) for line in lines]
+        # The clock of a resumed run begins anew.
+        parts = [before for before, after in itertools.pairwise(seconds) if after < before]
+        last = {name: float(value) for name, value in lines[-1].items() if value is not None}
+        update = int(last.pop("update"))
+        last.pop("seconds")
+        return update, (sum(parts) + seconds[-1]) / 60.0, last
+
+    def write_whole(self, name: str, text: str) -> None:
+        """The old content or the new, whenever the process is killed."""
+        temporary = self.path / (name + ".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.path / name)
+
+
+def check_names(trials: Sequence[Trial]) -> None:
+    """Refuses names that are no folders' names, or that two trials share.
+
+    Raises:
+        SettingsError: There is such a name.
+    """
+    names = [trial.name for trial in trials]
+    wrong = [name for name in names if not _NAME.fullmatch(name)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if wrong or twice:
+        raise SettingsError(
+            f"trials: got the names {', '.join(wrong or twice)}; expected letters, digits and any of ._=+,- , each name "
+            f"once. Rename them."
+        )
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found

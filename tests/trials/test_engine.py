@@ -1,0 +1,136 @@
+"""Trials as a study runs them: they end, they go on after any kill, and no one of them takes the others along."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from am_ray.evaluation.tasks import episode_seeds
+from am_ray.models.checkpoint import read_checkpoint
+from am_ray.stopping import StopRequest
+from am_ray.study_settings import SchedulerSettings
+from am_ray.trials import Trial, TrialResult, run_trials
+from am_ray.trials.folder_lock import FolderInUseError, locked
+from am_ray.types import DatasetError, SettingsError
+from tests.trials.conftest import longer, settings_for, trial_for
+
+ROOT = Path(__file__).parents[2]
+
+
+def state_bytes(result: TrialResult) -> dict[str, bytes]:
+    assert result.checkpoint is not None
+    state = read_checkpoint(result.checkpoint).state
+    return {name: value.tobytes() for part in (state.weights, state.optimizer) for name, value in part.items()}
+
+
+def pids_of(folder: Path) -> Iterator[int]:
+    """Processes that hold a trial's log open."""
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            files = [os.readlink(entry) for entry in (process / "fd").iterdir()]
+        except OSError:
+            continue
+        if str((folder / "trial.log").resolve()) in files:
+            yield int(process.name)
+
+
+def wait_for(path: Path, text: str, timeout_s: float = 120.0) -> None:
+    ends = time.monotonic() + timeout_s
+    while not (path.exists() and text in path.read_text()):
+        assert time.monotonic() < ends, f"{path} never held {text!r}"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_trials_are_trained_evaluated_and_left_alone_afterwards(points: str, tmp_path: Path, local_ray: None) -> None:
+    trials = [trial_for(name, settings_for(points, seed=seed), every=10) for seed, name in enumerate(["a", "b"])]
+    seen: list[TrialResult] = []
+    results = run_trials(trials, folder=tmp_path, tracked=False, on_result=seen.append)
+    assert [(result.name, result.status, result.update) for result in results] == [
+        ("a", "completed", 20),
+        ("b", "completed", 20),
+    ]
+    assert sorted(result.name for result in seen) == ["a", "b"]
+    evaluations = (tmp_path / "trials" / "a" / "evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["update"] for line in evaluations] == [10, 20]
+    record = results[0].evaluation
+    assert record is not None
+    assert record["env"]["id"] == "point_world:PointWorld-v0"
+    episodes = record["tasks"]["default"]
+    assert len(episodes) == 2
+    # Both trials met the same goals.
+    assert results[1].evaluation is not None
+    assert [e["seed"] for e in episodes] == [e["seed"] for e in results[1].evaluation["tasks"]["default"]]
+    rate = sum(e["success"] for e in episodes) / 2
+    assert results[0].metrics["eval/default/success_rate"] == results[0].metrics["eval/success_rate"] == rate
+    assert results[0].metrics["critic/td_loss"] > 0.0
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"trials", ".lock"}
+    # Finished trials are not touched again; nothing starts.
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").rglob("*") if path.name != ".lock"}
+    assert run_trials(trials, folder=tmp_path, tracked=False, on_result=seen.append) == results
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").rglob("*") if path.name != ".lock"}
+    assert (len(seen), after) == (2, before)
+    with pytest.raises(SettingsError, match="holds a trial of other settings"):
+        run_trials([longer(trials[0], updates=30)], folder=tmp_path, tracked=False)
+
+
+@pytest.mark.slow
+def test_a_killed_trial_ends_with_the_same_bits(points: str, tmp_path: Path, local_ray: None) -> None:
+    base = settings_for(points, updates=400, updates_per_iteration=20, checkpoint_every=60, keep_checkpoints=9)
+    whole = trial_for("whole", base, every=100)
+    killed = replace(whole, name="killed")
+    (expected,) = run_trials([whole], folder=tmp_path / "one", tracked=False)
+    assert expected.update == 400
+    folder = tmp_path / "two" / "trials" / "killed"
+    code = (
+        "import os, signal, sys, time; from pathlib import Path\n"
+        "from tests.trials.test_engine import pids_of, wait_for\n"
+        "folder = Path(sys.argv[1]); wait_for(folder / 'metrics.jsonl', '\"update\": 140')\n"
+        "[os.kill(pid, signal.SIGKILL) for pid in pids_of(folder)]; print('killed')\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE) as killer:
+        (result,) = run_trials([killed], folder=tmp_path / "two", tracked=False, max_failures=1)
+        assert killer.communicate()[0] == b"killed\n"
+    assert (result.status, result.update, result.error) == ("completed", 400, None)
+    assert "resumed at update" in (folder / "trial.log").read_text()
+    assert state_bytes(result) == state_bytes(expected)
+    assert result.evaluation == expected.evaluation
+    evaluated = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
+    assert [entry["update"] for entry in evaluated] == [100, 200, 300, 400]
+
+
+@pytest.mark.slow
+def test_trials_that_fail_do_not_stop_the_rest(points: str, tmp_path: Path, local_ray: None) -> None:
+    # Goals of these seeds make the simulator fail in every episode.
+    broken = {"faults": {"raise": episode_seeds(1, "default", 2)}}
+    trials = [
+        trial_for("environment", settings_for(points), max_steps=0, env_kwargs=broken),
+        trial_for("contract", settings_for(points), env_kwargs={"success_key": None}),
+        trial_for("good", settings_for(points)),
+    ]
+    found = run_trials(trials, folder=tmp_path, tracked=False, max_failures=1)
+    assert [result.status for result in found] == ["failed", "failed", "completed"]
+    assert [result.update for result in found] == [20, 20, 20]
+    errors = [result.error or "" for result in found]
+    assert "UnusableEnvironmentError" in errors[0]
+    assert "the simulator exploded" in errors[0]
+    assert "EnvironmentContractError" in errors[1]
+    logs = [(tmp_path / "trials" / trial.name / "trial.log").read_text() for trial in trials]
+    # What a second attempt would meet again gets no second attempt.
+    assert [log.count("this attempt failed") for log in logs] == [2, 1, 0]
+    again = run_trials(trials, folder=tmp_path, tracked=False, max_failures=0)
+    assert [result.status for result in again] == ["failed", "failed", "completed"]
+    logs = [(tmp_path / "trials" / trial.name / "trial.log").read_text() for trial in trials]
+    assert [log.count("this attempt failed") for log in logs] == [3, 2, 0]
