@@ -73,7 +73,7 @@ def area_weights(sizes: Sequence[int]) -> np.ndarray:
     weights = np.zeros(len(x))
     weights[:-1] += np.diff(x) / 2
     weights[1:] += np.diff(x) / 2
-    return weights / (x[-1] - x[0])
+    return np.asarray(weights / (x[-1] - x[0]))
 
 
 def episodes_to(threshold: float, sizes: Sequence[int], rates: Sequence[float]) -> float | None:

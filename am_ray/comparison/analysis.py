@@ -76,7 +76,7 @@ def compare(study: Study) -> Comparison:
         budgets=tuple(budgets(study)),
         pretraining=pretraining_sources(study),
         conclusions=tuple(_conclusions(study, differences, areas)),
-        notes=tuple([*_missing(study), *_few_seeds([*differences, *areas]), *_losses(rates), *cautions(study)]),
+        notes=(*_missing(study), *_few_seeds([*differences, *areas]), *_losses(rates), *cautions(study)),
     )
 
 
@@ -125,28 +125,31 @@ def _missing(study: Study) -> list[str]:
 
 
 def _few_seeds(rows: list[DifferenceRow]) -> list[str]:
-    notes = []
-    for seeds in sorted({row.seeds for row in rows if row.seeds > 0}):
-        smallest = smallest_sign_flip_p(seeds)
-        if seeds == 1:
-            notes.append(
-                "One seed: intervals are Wilson's and tell of these policies only; another seed of the same method may do "
-                "better or worse."
-            )
-        elif smallest > LEVEL:
-            notes.append(
-                f"With {seeds} seeds the exact test over seeds cannot give a p below {smallest:.3g}. An interval that leaves "
-                f"out 0 then rests on seeds varying roughly like a normal distribution."
-            )
+    notes, numbers = [], sorted({row.seeds for row in rows if row.seeds > 0})
+    if 1 in numbers:
+        notes.append(
+            "One seed: intervals are Wilson's and tell of these policies only; another seed of the same method may do "
+            "better or worse."
+        )
+    few = [
+        f"{smallest_sign_flip_p(n):.3g} with {n} seeds" for n in numbers if n > 1 and smallest_sign_flip_p(n) > LEVEL
+    ]
+    if few:
+        notes.append(
+            f"The exact test over seeds cannot give a p below {', '.join(few)}. An interval that leaves out 0 then rests on "
+            f"seeds varying roughly like a normal distribution."
+        )
     return notes
 
 
 def _losses(rates: list[RateRow]) -> list[str]:
-    lost = {f"{row.arm} {row.episodes}": row.infrastructure_failures for row in rates if row.infrastructure_failures}
+    lost = [
+        f"{row.infrastructure_failures} of {row.arm} with {row.episodes} labelled episodes"
+        for row in rates
+        if row.infrastructure_failures
+    ]
     if not lost:
         return []
-    listed = ", ".join(f"{place}: {count}" for place, count in lost.items())
     return [
-        f"Evaluation episodes lost to the infrastructure, left out here and from both arms of a pair ({listed} of an arm "
-        f"and its labelled episodes)."
+        f"Evaluation episodes lost to the infrastructure: {', '.join(lost)}. They are left out; of a pair, both are."
     ]

@@ -69,6 +69,19 @@ class DifferenceRow:
     def where(self) -> str:
         return "whole curve" if self.episodes is None else f"{self.episodes}"
 
+    @property
+    def survives_holm(self) -> bool:
+        return self.established and self.p_method_holm is not None and self.p_method_holm < LEVEL
+
+    @property
+    def short_verdict(self) -> str:
+        """For a table's cell."""
+        if not self.established:
+            return NOT_ESTABLISHED
+        return ("higher" if (self.method.mean or 0) > 0 else "lower") + (
+            "" if self.survives_holm else ", not after Holm"
+        )
+
 
 def difference_rows(study: Study) -> list[DifferenceRow]:
     """Every arm but the baseline, at every size that both have."""
@@ -108,7 +121,7 @@ def _row(
     kept = counted(differences)
     seeds = len(kept)
     improvement = probability_of_improvement(rates[0].tolist(), rates[1].tolist()) if seeds else None
-    row = DifferenceRow(
+    return DifferenceRow(
         arm=arm,
         baseline=study.baseline,
         episodes=size,
@@ -128,7 +141,6 @@ def _row(
         established=False,
         verdict="",
     )
-    return row
 
 
 def _adjusted(rows: list[DifferenceRow]) -> list[DifferenceRow]:
@@ -151,6 +163,6 @@ def _verdict(row: DifferenceRow, rows: int) -> str:
     if not row.established:
         return NOT_ESTABLISHED
     verdict = f"{row.arm} {'higher' if row.method.mean > 0 else 'lower'} than {row.baseline}"
-    if row.p_method_holm is not None and row.p_method_holm >= LEVEL:
+    if not row.survives_holm:
         return f"{verdict} by itself, but {NOT_ESTABLISHED} after Holm's correction for {rows} comparisons"
     return verdict

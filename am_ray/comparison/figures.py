@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, told apart with every kind of colour blindness; marker and dashes tell arms apart in grey.
 _STYLES = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"))
+_WHERE = {"0": "0 (zero-shot)"}
 _INK, _PALE = "#222222", "#bbbbbb"
 
 
@@ -44,7 +45,7 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
     _label_sizes(axes, sizes, "labelled episodes for fine-tuning")
     axes.set_title(f"{study.task.replace('_', ' ')}: {_kinds(comparison)}", fontsize=10, loc="left")
     if axes.lines[:-1]:
-        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
+        axes.legend(frameon=False, handlelength=3.2, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
     else:
         _say(axes, "no evaluated cell yet")
     figure.savefig(path)
@@ -55,14 +56,15 @@ def draw_differences(comparison: Comparison, path: Path) -> None:
     rows = [*comparison.differences, *comparison.areas]
     where = list(dict.fromkeys(row.where for row in sorted(rows, key=_place)))
     arms = list(comparison.study.arms)
-    figure, axes = _canvas((8.0, 1.6 + 0.30 * max(2, len(rows)) + 0.25 * len(where)))
+    figure, axes = _canvas((8.0, 1.7 + 0.42 * max(2, len(where)) + 0.09 * len(rows)))
     for row in rows:
         rank = arms.index(row.arm)
         y = where.index(row.where) + 0.26 * (rank - len(arms) / 2)
         _draw_difference(axes, row, y, *_style(rank)[:2])
     axes.axvline(0, color=_INK, linewidth=1)
     axes.set_xlabel(f"success rate minus that of {comparison.study.baseline if arms else 'the baseline'}, points")
-    axes.set_yticks(range(len(where)), [f"{name} episodes" if name.isdigit() else name for name in where])
+    axes.set_ylabel("labelled episodes")
+    axes.set_yticks(range(len(where)), [_WHERE.get(name, name) for name in where])
     if rows:
         axes.set_ylim(len(where) - 0.4, -0.75)
         axes.set_title(
@@ -103,7 +105,10 @@ def _place(row: DifferenceRow) -> tuple[bool, int]:
 
 def _kinds(comparison: Comparison) -> str:
     kinds = {row.interval_kind for row in comparison.rates}
-    words = {"seeds and starts": "95 % bands over seeds and starts", "Wilson, one seed": "Wilson 95 % intervals, one seed"}
+    words = {
+        "seeds and starts": "95 % bands over seeds and starts",
+        "Wilson, one seed": "Wilson 95 % intervals, one seed",
+    }
     return "; ".join(words[kind] for kind in sorted(kinds, reverse=True))
 
 

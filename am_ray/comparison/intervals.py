@@ -7,7 +7,7 @@ seeds, and more seeds do not make up for it. The variance of the mean has a part
     Var(mean) = (MS_seeds + max(MS_starts - MS_rest, 0)) / (seeds * starts)
 
 with the mean squares of a two-way analysis of variance, and Hillis' degrees of freedom (Hillis 2007, Statistics in Medicine
-26: 596-619, where readers and cases of diagnostic studies stand for our seeds and starts). NaN marks an episode lost to the
+26: 596-619, where readers and cases of diagnostic studies stand for our seeds and starts), at most starts - 1. NaN marks an episode lost to the
 infrastructure; a few of them leave the mean squares nearly right.
 """
 
@@ -58,7 +58,7 @@ def crossed_variance(outcomes: np.ndarray) -> MeanVariance:
     ms_seeds = max(starts * float(np.var(rows, ddof=1)), ms_rest)
     total = ms_seeds + max(seeds * float(np.var(columns, ddof=1)) - ms_rest, 0.0)
     df = (seeds - 1) * (total / ms_seeds) ** 2 if ms_seeds > 0 else float(seeds - 1)
-    return MeanVariance(total / (seeds * starts), df)
+    return MeanVariance(total / (seeds * starts), min(df, starts - 1.0))
 
 
 def rate_interval(outcomes: np.ndarray) -> Interval:
@@ -107,7 +107,9 @@ def method_difference(differences: np.ndarray) -> DifferenceEstimate:
     if len(differences) == 1:
         return DifferenceEstimate(mean, (-1.0, 1.0), None)
     crossed = _variance(differences)
-    variance = max(crossed.variance, independent_variance(differences))
+    # Never surer of the method than of these policies.
+    of_policies = independent_variance(np.nanmean(differences, axis=0))
+    variance = max(crossed.variance, independent_variance(differences), of_policies)
     return _estimate(mean, variance, crossed.df)
 
 
@@ -118,7 +120,7 @@ def policies_difference(differences: np.ndarray) -> DifferenceEstimate:
         return DifferenceEstimate(None, (-1.0, 1.0), None)
     starts = np.nanmean(differences, axis=0)
     mean = float(np.nanmean(differences, axis=1).mean())
-    variance = independent_variance(starts[None, :])
+    variance = independent_variance(starts)
     return _estimate(mean, variance, max(1.0, len(starts) - 1.0))
 
 
@@ -135,7 +137,7 @@ def independent_variance(differences: np.ndarray) -> float:
 def counted(outcomes: np.ndarray) -> np.ndarray:
     """The matrix without seeds and without starts of which no episode counts."""
     known = ~np.isnan(outcomes)
-    return outcomes[known.any(axis=1)][:, known.any(axis=0)]
+    return np.asarray(outcomes[known.any(axis=1)][:, known.any(axis=0)])
 
 
 def _variance(outcomes: np.ndarray) -> MeanVariance:

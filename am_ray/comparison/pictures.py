@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from am_ray.comparison.study import Cell, Study
@@ -13,7 +14,8 @@ logger = logging.getLogger(__name__)
 
 PER_OUTCOME = 2
 _WIDTH_PX = 1000
-_PANELS_READ = 400
+# Of an arm that are looked at.
+_MOST_PANELS = 400
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,19 @@ def choose_pictures(study: Study) -> list[Picture]:
     """Up to two successes and two failures of every arm, of its cell with the most labelled episodes that has panels."""
     chosen = []
     for arm in study.arms:
-        cells = sorted((c for c in study.counted if c.arm == arm), key=lambda c: (-c.episodes, c.seed))
+        cells = sorted(
+            (cell for cell in study.counted if cell.arm == arm), key=lambda cell: (-cell.episodes, cell.seed)
+        )
+        listed = [(cell, path) for cell in cells for path in _panels(study, cell)][:_MOST_PANELS]
         for outcome in ("success", "failure", "episode"):
-            found = 0
-            for cell, path in [(cell, path) for cell in cells for path in _panels(study, cell)][:_PANELS_READ]:
-                if found == PER_OUTCOME or _outcome(path) != outcome:
-                    continue
-                jpeg = _read(path)
-                if jpeg is not None:
-                    chosen.append(Picture(arm, cell.name, outcome, path, jpeg))
-                    found += 1
+            pictures = (_picture(cell, path, outcome) for cell, path in listed if _outcome(path) == outcome)
+            chosen += list(islice((picture for picture in pictures if picture is not None), PER_OUTCOME))
     return chosen
+
+
+def _picture(cell: Cell, path: Path, outcome: str) -> Picture | None:
+    jpeg = _read(path)
+    return None if jpeg is None else Picture(cell.arm, cell.name, outcome, path, jpeg)
 
 
 def _panels(study: Study, cell: Cell) -> list[Path]:

@@ -78,7 +78,8 @@ def sign_flip_p(values: Sequence[float] | np.ndarray) -> float | None:
     if len(sizes) > _EXACT_SEEDS and not np.allclose(sizes, np.rint(sizes)):
         unit = float(sizes.max()) / 1000
         sizes, observed = np.rint(sizes / unit), round(observed / unit)
-    sums, shares = np.zeros(1), np.ones(1)
+    sums: np.ndarray = np.zeros(1)
+    shares: np.ndarray = np.ones(1)
     for size in sizes:
         both = np.round(np.concatenate([sums + size, sums - size]), 9)
         sums, where = np.unique(both, return_inverse=True)  # whole values: few sums, so any number of units is exact

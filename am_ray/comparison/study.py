@@ -160,13 +160,17 @@ def _study(folder: Path, data: Mapping[str, Any]) -> Study:
     if double is not None:
         raise ValueError(f"arm {double[0]}, {double[1]} episodes, seed {double[2]} is there twice")
     study = Study(
-        folder, str(data["name"]), task, cells, data.get("git_commit"), data.get("machine"), data.get("environment") or {}
+        folder,
+        str(data["name"]),
+        task,
+        cells,
+        data.get("git_commit"),
+        data.get("machine"),
+        data.get("environment") or {},
     )
     order = {arm: rank for rank, arm in enumerate(study.arms)}
     ordered = sorted(cells, key=lambda cell: (order[cell.arm], cell.episodes, cell.seed))
-    return Study(
-        study.folder, study.name, task, tuple(ordered), study.git_commit, study.machine, study.environment
-    )
+    return Study(study.folder, study.name, task, tuple(ordered), study.git_commit, study.machine, study.environment)
 
 
 def _cell(entry: Mapping[str, Any], task: str) -> Cell:

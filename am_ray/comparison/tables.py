@@ -54,7 +54,8 @@ def rich_table(table: TextTable) -> Table:
 
     shown = Table(title=table.title, caption=table.caption, title_justify="left", caption_justify="left")
     for index, column in enumerate(table.columns):
-        shown.add_column(Text(column), justify="left" if index == 0 or column == "verdict" else "right")
+        words = column == "verdict"
+        shown.add_column(Text(column), justify="left" if index == 0 or words else "right", no_wrap=not words)
     for row in table.rows:
         shown.add_row(*(Text(value) for value in row))
     return shown
@@ -124,31 +125,31 @@ def _differences(rows: Sequence[DifferenceRow]) -> TextTable:
     baseline = rows[0].baseline if rows else "the baseline"
     return TextTable(
         f"Paired differences against {baseline}",
-        "In points. Method: other seeds, other starts; t interval, its p after Holm over the rows of its kind, exact p by sign "
-        "flips of the seeds (in brackets the smallest that so many seeds can give). These policies: seeds as they are, other "
-        "starts; exact p by sign flips of the starts. P(better): a run of the arm beats a run of the baseline, ties half; runs "
-        "are the unit.",
+        "In points. Method: other seeds, other starts; t interval, its p, and that p after Holm over the rows of its kind; exact "
+        "p by sign flips of the seeds. These policies: seeds as they are, other starts; their p by sign flips of the starts, "
+        "exact. P(better), in %: a run of the arm beats a run of the baseline, ties half; runs are the unit.",
         (
-            *("arm", "labelled", "seeds", "pairs", "method", "p", "p Holm", "exact p (least)"),
-            *("these policies", "exact p", "P(better)", "verdict"),
+            *("arm", "labelled", "seeds", "pairs", "method", "verdict", "p", "p Holm", "exact p"),
+            *("these policies", "their p", "P(better)"),
         ),
-        tuple(
-            (
-                row.arm,
-                row.where,
-                f"{row.seeds}",
-                f"{row.pairs}" + (f" ({row.excluded_pairs} lost)" if row.excluded_pairs else ""),
-                _signed(row.method.mean) + (f" {_signed_interval(row.method.interval)}" if row.seeds > 1 else ""),
-                _p(row.method.p),
-                _p(row.p_method_holm),
-                f"{_p(row.p_exact)} ({_p(row.p_exact_smallest)})",
-                _signed_interval(row.policies.interval),
-                _p(row.p_policies),
-                _percent(row.improvement) + f" {_interval(row.improvement_interval)}",
-                row.verdict,
-            )
-            for row in rows
-        ),
+        tuple(_difference(row) for row in rows),
+    )
+
+
+def _difference(row: DifferenceRow) -> tuple[str, ...]:
+    return (
+        row.arm,
+        row.where,
+        f"{row.seeds}",
+        f"{row.pairs}" + (f" ({row.excluded_pairs} lost)" if row.excluded_pairs else ""),
+        _signed(row.method.mean) + (f" {_signed_interval(row.method.interval)}" if row.seeds > 1 else ""),
+        row.short_verdict,
+        _p(row.method.p),
+        _p(row.p_method_holm),
+        _p(row.p_exact),
+        _signed_interval(row.policies.interval),
+        _p(row.p_policies),
+        _percent(row.improvement) + f" {_interval(row.improvement_interval)}",
     )
 
 
@@ -168,22 +169,29 @@ def _budgets(rows: Sequence[ArmBudget]) -> TextTable:
                 row.parameters or _DASH,
                 _DASH if row.minutes is None else f"{row.minutes:.1f}",
                 row.tuning_trials or _DASH,
-                ", ".join(sorted({str(digest)[:8] for digest in row.labelled.values() if digest})) or "none",
+                _digests(row),
             )
             for row in rows
         ),
     )
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+def _digests(row: ArmBudget) -> str:
+    """The first digest, and how many more there are: all of them are in the JSON."""
+    known = [str(digest) for digest in row.labelled.values() if digest]
+    return "none" if not known else known[0][:8] + (f" and {len(known) - 1} more" if len(known) > 1 else "")
+
+
+def _flat(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Intervals become ``_low`` and ``_high``, mappings one column per key, lists words."""
     flat: dict[str, Any] = {}
-    for key, value in row.items():
+    for name, value in row.items():
+        key = str(name)
         if key.endswith("interval") or key == "bootstrap":
             low, high = value if value is not None else (None, None)
             flat |= {f"{key}_low": low, f"{key}_high": high}
         elif isinstance(value, Mapping):
-            flat |= {f"{key}_{name}": item for name, item in _flat(value).items()}
+            flat |= {f"{key}_{inner}": item for inner, item in _flat(value).items()}
         elif isinstance(value, list | tuple):
             flat[key] = " ".join(map(str, value))
         else:
