@@ -30,7 +30,7 @@ def test_the_option_wins_over_the_environment(
 
 @pytest.mark.parametrize("text", ["auto", "127.0.0.1:6379", "ray://head:10001", "http://", "anyscale://x"])
 def test_what_is_no_dashboard_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(JobsError, match="--address: got .*expected the dashboard's address"):
+    with pytest.raises(JobsError, match=r"--address: got .*expected the dashboard's address"):
         resolve_access(text, environ={}, home=tmp_path)
     with pytest.raises(JobsError, match="RAY_ADDRESS: got"):
         resolve_access(None, environ={"RAY_ADDRESS": text}, home=tmp_path)
@@ -74,7 +74,7 @@ def test_the_token_is_found_where_ray_finds_it_and_never_shown(tmp_path: Path) -
         ("RAY_AUTH_TOKEN_PATH", "of-the-path"),
         ("~/.ray/auth_token", "of-the-file"),
     ]
-    with pytest.raises(JobsError, match="RAY_AUTH_TOKEN_PATH: .*missing cannot be read"):
+    with pytest.raises(JobsError, match=r"RAY_AUTH_TOKEN_PATH: .*missing cannot be read"):
         resolve_access(REMOTE, environ={"RAY_AUTH_TOKEN_PATH": str(tmp_path / "missing")}, home=tmp_path)
 
 

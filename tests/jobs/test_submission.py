@@ -76,7 +76,7 @@ def test_of_two_at_the_same_moment_one_is_submitted(tmp_path: Path) -> None:
 
 def test_a_running_job_of_other_settings_is_not_taken_for_ours(tmp_path: Path) -> None:
     mine = plan(tmp_path)
-    with pytest.raises(JobsError, match="RUNNING with other settings.*another --run-name"):
+    with pytest.raises(JobsError, match=r"RUNNING with other settings.*another --run-name"):
         submit(Cluster(job(mine.base_id, "RUNNING", "other")), mine, attach=True)  # type: ignore[arg-type]
 
 
