@@ -23,6 +23,8 @@ from am_ray.ray_session import ray_session
 from am_ray.run_directory import RunDirectory
 from am_ray.settings import PretrainSettings, TrainingSettings
 from am_ray.stopping import StopRequest, stop_on_signals
+from am_ray.tracking.run_tracker import RunTracker
+from am_ray.tracking.training_log import TrainingLog
 from am_ray.types import SettingsError
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ def pretrain(
     resume: Resume = "auto",
     on_progress: Callable[[PretrainProgress], None] | None = None,
     stop: StopRequest | None = None,
+    tracker: RunTracker | None = None,
 ) -> PretrainResult:
     """Trains until ``settings.training.updates``, or until SIGINT or SIGTERM, which save a checkpoint first.
 
@@ -104,6 +107,7 @@ def pretrain(
             ``never`` refuses a run that has one.
         on_progress: Called after every iteration.
         stop: Another way to stop than a signal: like one, it saves a checkpoint first.
+        tracker: Of the run's folder; told everything once the run may begin.
 
     Raises:
         DatasetError: The dataset is damaged, or not the one that the run began with.
@@ -114,18 +118,37 @@ def pretrain(
     if not settings.dataset:
         raise SettingsError("dataset: empty; expected the directory of a dataset. Set it, or pass --dataset.")
     from am_ray.algorithm.offline_data import dataset_facts
+    from am_ray.algorithm.task_start import task_start
 
     run = RunDirectory(Path(storage) / run_name)
     facts = dataset_facts(settings.dataset, settings.ingest.skip_bad_files)
+    if settings.algorithm.method == "task_critic":
+        # Weights that do not fit are found out before anything is written; the start is cached for the learners.
+        task_start(settings.dataset, settings.task, settings.algorithm, settings.ingest.skip_bad_files)
     start = run.begin(settings, facts.digest, resume)
-    if start is not None and start.update >= settings.training.updates:
-        logger.info("%s: already at update %d of %d", run.path, start.update, settings.training.updates)
-        return PretrainResult(run.path, start.directory, start.update, start.update, "", {})
-    with _torch_threads_kept(), _algorithm(settings) as algorithm:
-        if start is not None:
-            algorithm.restore_from_path(start.directory)
-            logger.info("%s: resumed at update %d", run.path, start.update)
-        return _train(algorithm, settings, run, on_progress, stop)
+    with TrainingLog(tracker, run.path) as log:
+        log.begin(settings, facts.digest)
+        if start is not None and start.update >= settings.training.updates:
+            logger.info("%s: already at update %d of %d", run.path, start.update, settings.training.updates)
+            return PretrainResult(run.path, start.directory, start.update, start.update, "", {})
+        with _torch_threads_kept(), _algorithm(settings) as algorithm:
+            if start is not None:
+                algorithm.restore_from_path(start.directory)
+                logger.info("%s: resumed at update %d", run.path, start.update)
+            result = _train(algorithm, settings, run, _also_logged(on_progress, log), stop)
+        log.stopped = result.stopped_by is not None
+        return result
+
+
+def _also_logged(
+    on_progress: Callable[[PretrainProgress], None] | None, log: TrainingLog
+) -> Callable[[PretrainProgress], None]:
+    def tell(progress: PretrainProgress) -> None:
+        log.iteration(progress.update, progress.metrics)
+        if on_progress is not None:
+            on_progress(progress)
+
+    return tell
 
 
 def _train(

@@ -42,9 +42,9 @@ def sending(root: Path, *, uri: str | None = None, patience_s: float = 20.0) -> 
     process = _started(root, target, patience_s)
     try:
         yield
-        _ended(process)
+        _ended(process, root, target)
     except Exception:
-        _ended(process)
+        _ended(process, root, target)
         raise
     finally:
         if process is not None:
@@ -89,9 +89,11 @@ def _started(root: Path, target: Target, patience_s: float) -> subprocess.Popen[
         return None
 
 
-def _ended(process: subprocess.Popen[bytes] | None) -> None:
-    """Asks the sender to end, and waits for it."""
+def _ended(process: subprocess.Popen[bytes] | None, root: Path, target: Target) -> None:
+    """Asks the sender to end, and waits while it has something to send."""
     if process is None or process.stdin is None:
+        return
+    if not any(unsent_records(folder, target) for folder in find_folders(root)):
         return
     with contextlib.suppress(OSError):
         process.stdin.close()
