@@ -81,6 +81,10 @@ WHERE: dict[str, dict[str, str]] = {
     },
     "CloningSettings": dict.fromkeys(["num_components", "binary_entries", "min_std"], _CLONING),
     "AlgorithmSettings": {"method": "algorithm/test_settings_matter.py::test_method_decides_what_is_trained"},
+    "TaskSettings": dict.fromkeys(
+        ["label", "success_at", "success_share", "goal_start", "initial", "auxiliary", "auxiliary_ratio"],
+        "algorithm/test_task.py::test_every_setting_of_a_task_changes_what_is_learnt",
+    ),
     "IngestSettings": {
         "mode": "data/test_ingest.py::test_auto_is_resident_while_the_shard_fits",
         "memory_budget_gb": "data/test_ingest.py::test_auto_is_resident_while_the_shard_fits",

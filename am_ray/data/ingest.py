@@ -100,6 +100,20 @@ def open_ingest(
     return [StreamingShard(shard, ingest) for shard in shards]
 
 
+def check_same_shape(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> None:
+    """Refuses two datasets that one network cannot learn from.
+
+    Raises:
+        DatasetError: They differ in observations, goals or actions, or cannot be read.
+    """
+    first, second = read_dataset(path), read_dataset(other)
+    if _shapes(first.spec) != _shapes(second.spec):
+        raise DatasetError(
+            f"{second.storage.name}: got {second.spec.to_json()}; expected {first.spec.to_json()}, as {first.storage.name}. "
+            "Use data of the same world."
+        )
+
+
 def decoded_bytes(dataset: TrajectoryDataset) -> int:
     """Memory of the dataset's observations and actions once decoded."""
     spec = dataset.spec

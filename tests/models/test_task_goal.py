@@ -1,0 +1,146 @@
+"""The learned tensor in place of the goal: which rows it fills, how it starts, that averages and policies have it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from am_ray.models.actionable_model import ActionableModel
+from am_ray.models.policy import GoalConditionedPolicy, build_model
+from am_ray.models.task_goal import TaskGoal, with_task
+from am_ray.settings import AlgorithmSettings, CriticLossSettings, ModelSettings
+from am_ray.types import DataSpec, DataStatistics, EnvironmentContractError, GoalSource, TransitionBatch
+
+SPEC = DataSpec(
+    {"state": (3,), "front": (8, 8, 3)},
+    {"state": (0, 2), "front": None},
+    action_low=(-1.0, -1.0),
+    action_high=(1.0, 1.0),
+)
+STATISTICS = DataStatistics(
+    {"state": np.array([1.0, 2.0, 3.0], np.float32)},
+    {"state": np.array([1.0, 1.0, 0.5], np.float32)},
+    np.zeros((4, 2), np.float32),
+)
+SETTINGS = AlgorithmSettings(
+    method="task_critic",
+    model=ModelSettings(width=16, depth=1, head_width=16, head_depth=1, image_channels=(4,), image_shift=0),
+)
+
+
+def _model(settings: AlgorithmSettings = SETTINGS) -> ActionableModel:
+    torch.manual_seed(0)
+    model = build_model(SPEC, STATISTICS, settings)
+    assert isinstance(model, ActionableModel)
+    return model
+
+
+def _batch(source: list[int], seed: int = 0) -> TransitionBatch[torch.Tensor]:
+    rng, size = np.random.default_rng(seed), len(source)
+
+    def observation() -> dict[str, torch.Tensor]:
+        return {
+            "state": torch.from_numpy(rng.normal(size=(size, 3)).astype(np.float32)),
+            "front": torch.from_numpy(rng.integers(0, 256, (size, 8, 8, 3), dtype=np.uint8)),
+        }
+
+    return TransitionBatch(
+        observation=observation(),
+        next_observation=observation(),
+        goal=SPEC.goal_of(observation()),
+        action=torch.from_numpy(rng.uniform(-1, 1, (size, 2)).astype(np.float32)),
+        next_action=torch.from_numpy(rng.uniform(-1, 1, (size, 2)).astype(np.float32)),
+        next_is_final=torch.zeros(size, dtype=torch.bool),
+        is_end=torch.zeros(size, dtype=torch.bool),
+        num_steps=torch.full((size,), 2),
+        source=torch.tensor(source),
+    )
+
+
+def test_it_fills_the_rows_of_the_task_and_no_others() -> None:
+    task = TaskGoal(SPEC, STATISTICS)
+    goal = _batch([0, 2]).goal
+    filled = task(with_task(goal, torch.tensor([False, True])))
+    assert torch.equal(filled["state"][0], goal["state"][0])
+    assert torch.equal(filled["front"][0], goal["front"][0].float())
+    # It starts at the data's mean (entries 0 and 2 of the state) and at grey.
+    assert filled["state"][1].tolist() == [1.0, 3.0]
+    assert torch.equal(filled["front"][1], torch.full((8, 8, 3), 127.5))
+
+
+def test_it_can_start_at_a_goal_in_every_copy_of_the_network() -> None:
+    model = _model()
+    start = {"state": np.array([5.0, 7.0]), "front": np.full((8, 8, 3), 255.0)}
+    model.start_task_at(start)
+    marked = with_task(_batch([2]).goal, torch.tensor([True]))
+    for critic in (model.critic, model.target_critic, model.acting_critic):
+        assert critic.encoder.task is not None
+        filled = critic.encoder.task(marked)
+        assert filled["state"][0].tolist() == [5.0, 7.0]
+        assert torch.allclose(filled["front"], torch.tensor(255.0))
+
+
+def test_the_goal_of_a_task_row_does_not_matter_and_that_of_another_row_does() -> None:
+    model = _model()
+
+    def loss(batch: TransitionBatch[torch.Tensor]) -> float:
+        return float(model.loss(batch, generator=torch.Generator().manual_seed(0)).loss.detach())
+
+    for source, matters in ((GoalSource.SUCCESS, False), (GoalSource.FAILURE, False), (GoalSource.HINDSIGHT, True)):
+        batch = _batch([source] * 4)
+        other = replace(batch, goal={name: value + 1 for name, value in batch.goal.items()})
+        assert (loss(batch) != loss(other)) is matters, source
+
+
+@pytest.mark.parametrize(("source", "target"), [(GoalSource.SUCCESS, 1.0), (GoalSource.FAILURE, None)])
+def test_y_is_one_where_the_task_is_fulfilled_and_a_bootstrap_elsewhere(
+    source: GoalSource, target: float | None
+) -> None:
+    settings = replace(SETTINGS, critic=CriticLossSettings(monte_carlo_bound=False, discount=0.9))
+    model = _model(settings)
+    batch = replace(_batch([source] * 4), is_end=torch.ones(4, dtype=torch.bool))
+    batch.goal.update(with_task(batch.goal, torch.ones(4, dtype=torch.bool)))
+    y = model._target(batch, batch.observation, batch.next_observation, batch.goal, torch.Generator().manual_seed(0))
+    expected = torch.full((4,), 1.0) if target == 1.0 else 0.9 * y.next_value
+    assert torch.allclose(y.value, expected)
+
+
+def test_the_tensor_learns_and_its_averages_follow() -> None:
+    model = _model()
+    online, averaged = (critic.encoder.task for critic in (model.critic, model.target_critic))
+    assert online is not None and averaged is not None
+    optimizer = torch.optim.SGD(model.trainable_parameters(), lr=1.0)
+    model.loss(_batch([2, 3, 2, 3]), generator=torch.Generator().manual_seed(0)).loss.backward()
+    optimizer.step()
+    model.update_averages()
+    moved = online.tensor["state"]
+    assert bool((moved != 0).all())
+    assert torch.allclose(averaged.tensor["state"], 0.005 * moved)
+
+
+def test_a_task_changes_nothing_for_those_who_learn_goals() -> None:
+    goals = _model(replace(SETTINGS, method="actionable_models"))
+    task = _model()
+    own = {name: value for name, value in task.state_dict().items() if ".task." not in name}
+    assert own.keys() == goals.state_dict().keys()
+    assert all(torch.equal(value, own[name]) for name, value in goals.state_dict().items())
+
+
+def test_the_policy_of_a_task_needs_no_goal_and_looks_at_none() -> None:
+    policy = GoalConditionedPolicy(_model())
+    observation = {name: value.numpy() for name, value in _batch([0, 0]).observation.items()}
+    assert not policy.needs_goal
+    alone = policy.act(observation)
+    policy.reseed(0)
+    assert np.array_equal(alone, policy.act(observation, {"nonsense": np.zeros(3)}))
+    single = policy.act({name: value[0] for name, value in observation.items()})
+    assert single.shape == (2,)
+
+
+def test_a_policy_that_reaches_goals_insists_on_one() -> None:
+    policy = GoalConditionedPolicy(_model(replace(SETTINGS, method="actionable_models")))
+    with pytest.raises(EnvironmentContractError, match=r"goal: got none; expected one.*Pass a goal"):
+        policy.act({name: value.numpy() for name, value in _batch([0]).observation.items()})
