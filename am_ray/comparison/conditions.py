@@ -76,6 +76,13 @@ def cautions(study: Study) -> list[str]:
         by_arm = {arm: _range(cell.record.get(key) for cell in study.counted if cell.arm == arm) for arm in study.arms}
         if len(set(by_arm.values())) > 1:
             found.append(f"The arms differ in {what}: " + ", ".join(f"{arm} {by_arm[arm]}" for arm in by_arm) + ".")
+    for key in ("updates", "batch_size", "labelled_digest", "parameters", "minutes", "tuning_trials"):
+        # Without labelled episodes there is no digest of them.
+        silent = [cell for cell in study.counted if cell.record.get(key) is None and cell.episodes > 0]
+        if silent:
+            found.append(
+                f"Not recorded, so not known to be equal: {key} of {len(silent)} cells ({silent[0].name}, ...)."
+            )
     unlabelled = sorted({cell.arm for cell in study.counted if cell.record.get("unlabelled_digest")})
     if unlabelled:
         found.append(f"Data without labels were used during fine-tuning as well by: {', '.join(unlabelled)}.")

@@ -41,7 +41,9 @@ def cell(
         "unlabelled_digest": "auxiliary-data" if arm == "auxiliary" else None,
         "settings_sha256": f"sha-{arm}",
         "tuning_trials": 0,
-        "pretrained_from": {"path": "runs/pre", "update": 40_000, "dataset_digest": "abc"} if arm != "scratch" else None,
+        "pretrained_from": {"path": "runs/pre", "update": 40_000, "dataset_digest": "abc"}
+        if arm != "scratch"
+        else None,
         "checkpoint": "trials/x/checkpoint-00003000",
         "successful_labelled_episodes": episodes // 5,
         "evaluation": {
