@@ -63,6 +63,7 @@ def run_trials(
     Raises:
         SettingsError: A trial of that name was run with other settings, the scheduler cannot work, or the cluster is too small.
         DatasetError: A trial's dataset cannot be read.
+        EnvironmentContractError: The environment cannot be used to evaluate.
         FolderInUseError: Another process runs this study.
     """
     check_names(trials)
@@ -71,6 +72,9 @@ def run_trials(
     with locked(folder, wait_s=0.0):
         study = _Study(trials, folder, stage, tracked, stop, on_result)
         if study.open and stop.signal is None:
+            from am_ray.trials.preflight import check_evaluation
+
+            check_evaluation(study.open)
             (folder / STOP_FILE).unlink(missing_ok=True)
             study.run(max_concurrent, max_failures, scheduler, metric, mode)
         return study.results()
@@ -89,8 +93,8 @@ class _Study:
         on_result: OnResult | None,
     ) -> None:
         self._trials, self._folder, self._stop, self._on_result = trials, folder, stop, on_result
-        path = tuple(str(Path(entry).resolve()) for entry in sys.path if entry)
-        self._jobs = {trial.name: TrialJob(trial, folder.resolve(), stage, tracked, path) for trial in trials}
+        path, cwd = tuple(str(Path(entry).resolve()) for entry in sys.path if entry), str(Path.cwd())
+        self._jobs = {trial.name: TrialJob(trial, folder.resolve(), stage, tracked, path, cwd) for trial in trials}
         self._files = {trial.name: TrialFolder(folder, trial.name) for trial in trials}
         found = {trial.name: self._files[trial.name].result(trial) for trial in trials}
         self._ended = {name: result for name, result in found.items() if result and result.status != "failed"}

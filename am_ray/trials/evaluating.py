@@ -47,10 +47,15 @@ def evaluate_checkpoint(checkpoint: Path, settings: EvaluationSettings) -> tuple
         )
     finally:
         torch.set_num_threads(threads)
-    return _record(report), _rates(report)
+    return _record(report), success_rates(report)
 
 
-def _rates(report: EvaluationReport) -> dict[str, float]:
+def success_rates(report: EvaluationReport) -> dict[str, float]:
+    """``eval/<task>/success_rate``, and their mean.
+
+    Raises:
+        UnusableEnvironmentError: A task has no episode that counts.
+    """
     rates = {name: result.success_rate for name, result in report.tasks.items()}
     counted = {name: rate for name, rate in rates.items() if rate is not None}
     if len(counted) < len(rates):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ class TrialJob:
         stage: ``sweep`` or ``finetune``, for tracking.
         tracked: Whether the trial logs to MLflow (through files; see `am_ray.tracking`).
         path: Of the driver's imports: user environments are found alike.
+        cwd: Of the driver: relative paths mean the same, where it exists (a job's nodes have their own copy).
     """
 
     trial: Trial
@@ -46,6 +48,7 @@ class TrialJob:
     stage: str
     tracked: bool
     path: tuple[str, ...]
+    cwd: str
 
 
 def run_trial(job: TrialJob, report: Report) -> None:
@@ -58,6 +61,8 @@ def run_trial(job: TrialJob, report: Report) -> None:
         job: The trial.
         report: Called with ``update`` and the metrics of each evaluation.
     """
+    if Path(job.cwd).is_dir():
+        os.chdir(job.cwd)
     sys.path += [entry for entry in job.path if entry not in sys.path]
     files = TrialFolder(job.folder, job.trial.name)
     with locked(files.path, wait_s=_LOCK_WAIT_S), _logged(files.path / "trial.log"):

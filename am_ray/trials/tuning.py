@@ -28,6 +28,8 @@ _ENVIRONMENT = {
     # Trials of which not one episode counts report no success rate.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Relative paths are those of the driver.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     # The newer output prints a table at the start whatever the verbosity.
     "RAY_AIR_NEW_OUTPUT": "0",

@@ -27,14 +27,14 @@ ENV = {"id": "point_world:PointWorld-v0", "kwargs": {"form": "box", "success_key
 sys.path.insert(0, str(WORLD))
 
 
-def write_points(path: Path, *, episodes: int = 20, seed: int = 0) -> str:
+def write_points(path: Path, *, episodes: int = 20, seed: int = 0, env: dict[str, Any] | None = ENV) -> str:
     rng = np.random.default_rng(seed)
     trajectories = []
     for _ in range(episodes):
         actions = rng.uniform(-1, 1, (10, 2)).astype(np.float32)
         states = 0.1 * np.cumsum(np.concatenate([np.zeros((1, 2), np.float32), actions]), axis=0)
         trajectories.append(Trajectory({"state": states.astype(np.float32)}, actions))
-    write_dataset(path, trajectories, fps=10.0, action_low=-1.0, action_high=1.0, env=ENV)
+    write_dataset(path, trajectories, fps=10.0, action_low=-1.0, action_high=1.0, env=env)
     return str(path)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from am_ray.evaluation import EvaluationReport, TaskResult, TaskSpec
+from am_ray.evaluation.runner import EpisodeJob, EpisodeResult
 from am_ray.evaluation.tasks import episode_seeds
 from am_ray.models.checkpoint import read_checkpoint
-from am_ray.stopping import StopRequest
-from am_ray.study_settings import SchedulerSettings
-from am_ray.trials import Trial, TrialResult, run_trials
-from am_ray.trials.folder_lock import FolderInUseError, locked
-from am_ray.types import DatasetError, SettingsError
-from tests.trials.conftest import longer, settings_for, trial_for
+from am_ray.pretraining import pretrain
+from am_ray.trials import TrialResult, run_trials
+from am_ray.trials.evaluating import UnusableEnvironmentError, success_rates
+from am_ray.types import DatasetError, EnvironmentContractError, SettingsError
+from tests.trials.conftest import longer, settings_for, trial_for, write_points
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +37,7 @@ def pids_of(folder: Path) -> Iterator[int]:
         if not process.name.isdigit():
             continue
         try:
-            files = [os.readlink(entry) for entry in (process / "fd").iterdir()]
+            files = [str(entry.readlink()) for entry in (process / "fd").iterdir()]
         except OSError:
             continue
         if str((folder / "trial.log").resolve()) in files:
@@ -113,24 +112,59 @@ def test_a_killed_trial_ends_with_the_same_bits(points: str, tmp_path: Path, loc
 
 @pytest.mark.slow
 def test_trials_that_fail_do_not_stop_the_rest(points: str, tmp_path: Path, local_ray: None) -> None:
-    # Goals of these seeds make the simulator fail in every episode.
-    broken = {"faults": {"raise": episode_seeds(1, "default", 2)}}
+    # Its simulator fails after a few steps of the first episode, always.
+    broken = {"faults": {"raise": episode_seeds(1, "default", 1)}}
+    # Its run was begun with other settings: a second attempt would meet that again.
+    pretrain(settings_for(points, seed=1), run_name="mixed", storage=tmp_path / "trials")
     trials = [
-        trial_for("environment", settings_for(points), max_steps=0, env_kwargs=broken),
-        trial_for("contract", settings_for(points), env_kwargs={"success_key": None}),
+        trial_for("broken", settings_for(points), max_steps=0, env_kwargs=broken),
+        trial_for("mixed", settings_for(points, seed=2)),
         trial_for("good", settings_for(points)),
     ]
     found = run_trials(trials, folder=tmp_path, tracked=False, max_failures=1)
     assert [result.status for result in found] == ["failed", "failed", "completed"]
-    assert [result.update for result in found] == [20, 20, 20]
     errors = [result.error or "" for result in found]
-    assert "UnusableEnvironmentError" in errors[0]
-    assert "the simulator exploded" in errors[0]
-    assert "EnvironmentContractError" in errors[1]
+    assert errors[0] == "RuntimeError: the simulator exploded"
+    assert "begun with seed = 1, now 2" in errors[1]
+    assert (found[0].update, found[0].evaluation, found[0].checkpoint) == (20, None, None)
     logs = [(tmp_path / "trials" / trial.name / "trial.log").read_text() for trial in trials]
-    # What a second attempt would meet again gets no second attempt.
     assert [log.count("this attempt failed") for log in logs] == [2, 1, 0]
-    again = run_trials(trials, folder=tmp_path, tracked=False, max_failures=0)
-    assert [result.status for result in again] == ["failed", "failed", "completed"]
-    logs = [(tmp_path / "trials" / trial.name / "trial.log").read_text() for trial in trials]
-    assert [log.count("this attempt failed") for log in logs] == [3, 2, 0]
+    # Asked again, failed trials are tried again; what they trained is still there.
+    again = run_trials(trials[:1], folder=tmp_path, tracked=False, max_failures=0)
+    assert [result.status for result in again] == ["failed"]
+    log = (tmp_path / "trials" / "broken" / "trial.log").read_text()
+    assert log.count("this attempt failed") == 3
+    assert log.count("updates 0 to 20") == 1
+
+
+def test_what_cannot_be_evaluated_is_not_trained(points: str, tmp_path: Path) -> None:
+    good = trial_for("good", settings_for(points))
+    for wrong, message in [
+        ({"env_kwargs": {"success_key": None}}, "reports no success"),
+        ({"env": "Nothing-v7"}, "could not be made"),
+    ]:
+        with pytest.raises(EnvironmentContractError, match=message):
+            run_trials([good, trial_for("a", settings_for(points), **wrong)], folder=tmp_path, tracked=False)
+    with pytest.raises(DatasetError):
+        run_trials([good, trial_for("a", settings_for(str(tmp_path / "none")))], folder=tmp_path, tracked=False)
+    nameless = write_points(tmp_path / "nameless", env=None)
+    with pytest.raises(EnvironmentContractError, match=r"evaluation\.env is empty"):
+        run_trials([trial_for("a", settings_for(nameless))], folder=tmp_path, tracked=False)
+    with pytest.raises(SettingsError, match=r"\.\./a.*each name once"):
+        run_trials([trial_for("../a", settings_for(points))], folder=tmp_path, tracked=False)
+    with pytest.raises(SettingsError, match="names good;"):
+        run_trials([good, good], folder=tmp_path, tracked=False)
+    assert not (tmp_path / "trials").exists()
+
+
+def test_an_evaluation_without_episodes_that_count_is_no_result() -> None:
+    task = TaskResult(n=0, successes=0, successes_any_step=0, infrastructure_failures=1)
+    spec = TaskSpec("default")
+    lost = EpisodeResult(EpisodeJob("ours", spec, 0, 5), error="RuntimeError: gone")
+    report = EvaluationReport({"default": task}, None, None, 1, "c", "E-v0", {}, 1, None, results=(lost,))
+    with pytest.raises(UnusableEnvironmentError, match=r"no episode of default counts.*RuntimeError: gone"):
+        success_rates(report)
+    half = TaskResult(n=4, successes=2, successes_any_step=3, infrastructure_failures=0)
+    none = TaskResult(n=2, successes=0, successes_any_step=0, infrastructure_failures=9)
+    rates = success_rates(EvaluationReport({"a": half, "b": none}, None, None, 1, "c", "E-v0", {}, 4, None))
+    assert rates == {"eval/a/success_rate": 0.5, "eval/b/success_rate": 0.0, "eval/success_rate": 0.25}

@@ -1,0 +1,142 @@
+"""`run_sweep`: the trials of a plan, and what is left of them: tables, a picture, an MLflow run with children."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from am_ray.settings_reader import to_mapping
+from am_ray.stopping import StopRequest
+from am_ray.sweep.figures import write_figure
+from am_ray.sweep.plan import SweepPlan, begin
+from am_ray.sweep.results import best_trial, groups, to_csv, to_json
+from am_ray.trials import TrialResult, run_trials
+
+if TYPE_CHECKING:
+    from am_ray.tracking import RunTracker
+
+
+@dataclass(frozen=True)
+class SweepOutcome:
+    """What a call of `run_sweep` left behind.
+
+    Attributes:
+        folder: ``results.csv``, ``results.json``, ``sweep.png`` (where there is one), ``trials``.
+        results: Of the trials that have ended, in the plan's order.
+        best: Name of the best one.
+        stopped_by: Number of the signal that stopped it early (exit code: 128 plus it), or None.
+    """
+
+    folder: Path
+    results: tuple[TrialResult, ...]
+    best: str | None
+    stopped_by: int | None
+
+
+def run_sweep(
+    plan: SweepPlan,
+    *,
+    run_name: str,
+    storage: str | Path = "runs",
+    resume: str = "auto",
+    tracked: bool = True,
+    tracking_uri: str | None = None,
+    on_result: Callable[[TrialResult], None] | None = None,
+    stop: StopRequest | None = None,
+) -> SweepOutcome:
+    """Runs what is left of a sweep; the same call goes on with one that was interrupted.
+
+    Args:
+        plan: See `plan_sweep`.
+        run_name: Directory below ``storage``, and name of the MLflow run.
+        storage: Local directory that holds runs.
+        resume: ``auto``, ``must`` or ``never``, as of `am_ray.pretraining.pretrain`.
+        tracked: Whether to log to MLflow.
+        tracking_uri: Of MLflow; see `am_ray.tracking.sending`.
+        on_result: Called for each trial that ends.
+        stop: Another way to stop than a signal.
+
+    Raises:
+        SettingsError: The folder holds another sweep, or the cluster is too small.
+        DatasetError: The dataset cannot be read.
+        EnvironmentContractError: The environment cannot be used to evaluate.
+    """
+    folder = Path(storage) / run_name
+    stop = stop or StopRequest()
+    begin(plan, folder, resume)
+    with _sending(folder, tracking_uri) if tracked else nullcontext():
+        tracker = _open_tracker(plan, folder, run_name) if tracked else None
+        sweep = plan.settings.sweep
+        try:
+            results = run_trials(
+                plan.trials,
+                folder=folder,
+                max_concurrent=sweep.max_concurrent_trials,
+                max_failures=sweep.max_failures,
+                scheduler=sweep.scheduler,
+                metric=sweep.metric,
+                mode=sweep.mode,
+                on_result=on_result,
+                stop=stop,
+                stage="sweep",
+                tracked=tracked,
+            )
+        except BaseException as error:
+            if tracker is not None:
+                tracker.end("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        files = _write(plan, results, folder, run_name)
+        if tracker is not None:
+            _log(tracker, plan, results, files, stopped=stop.signal is not None)
+    best = best_trial(plan, results)
+    return SweepOutcome(folder, tuple(results), None if best is None else best.name, stop.signal)
+
+
+def _write(plan: SweepPlan, results: Sequence[TrialResult], folder: Path, name: str) -> list[Path]:
+    from am_ray.tracking.origin import git_commit
+
+    content = to_json(plan, results, name=name, git_commit=git_commit() or None)
+    files = [folder / "results.json", folder / "results.csv", folder / "settings.yaml"]
+    files[0].write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    files[1].write_text(to_csv(plan, results), encoding="utf-8")
+    picture = folder / "sweep.png"
+    return [*files, picture] if write_figure(plan, results, picture) else files
+
+
+def _sending(folder: Path, uri: str | None) -> Any:
+    from am_ray.tracking import sending
+
+    return sending(folder, uri=uri)
+
+
+def _open_tracker(plan: SweepPlan, folder: Path, name: str) -> RunTracker:
+    from am_ray.tracking import RunTracker
+
+    tracker = RunTracker.open(folder, name=name, stage="sweep")
+    settings = to_mapping(plan.settings)
+    for key in ("finetune", "seed"):
+        settings.pop(key)
+    tracker.params(settings)
+    return tracker
+
+
+def _log(
+    tracker: RunTracker, plan: SweepPlan, results: Sequence[TrialResult], files: Sequence[Path], *, stopped: bool
+) -> None:
+    for path in files:
+        tracker.artifact(path)
+    counts = {
+        status: sum(result.status == status for result in results) for status in ("completed", "stopped", "failed")
+    }
+    ranked = [group.mean for group in groups(plan, results) if group.mean is not None]
+    values = {f"trials/{status}": float(count) for status, count in counts.items()}
+    tracker.metrics(values | ({"best/mean_over_seeds": ranked[0]} if ranked else {}), step=len(results))
+    best = best_trial(plan, results)
+    if best is not None and best.checkpoint is not None:
+        metric = plan.settings.sweep.metric
+        tracker.best_checkpoint(Path(best.checkpoint), metric=metric, value=best.metrics[metric])
+    tracker.end("KILLED" if stopped else "FINISHED")

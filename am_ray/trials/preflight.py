@@ -1,0 +1,77 @@
+"""Whether trials can be evaluated at all, found out before they train for hours."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from am_ray.data.reader import read_dataset
+from am_ray.evaluation import evaluate
+from am_ray.models.policy import ActionValue
+from am_ray.settings_reader import to_mapping
+from am_ray.trials.trial import Trial
+from am_ray.types import DataSpec, EnvironmentContractError
+
+logger = logging.getLogger(__name__)
+
+
+def check_evaluation(trials: Sequence[Trial]) -> None:
+    """Opens each environment and dataset that the trials name, and takes one step of each task.
+
+    Raises:
+        DatasetError: A dataset cannot be read.
+        EnvironmentContractError: An environment cannot be made, or lacks a goal, a success flag or the data's actions.
+        SettingsError: A task is unknown.
+    """
+    seen = set()
+    for trial in trials:
+        settings, skip = trial.evaluation, trial.settings.ingest.skip_bad_files
+        key = json.dumps([trial.settings.dataset, to_mapping(settings)], sort_keys=True)
+        if key in seen:
+            continue
+        seen.add(key)
+        dataset = read_dataset(trial.settings.dataset, skip_bad_files=skip)
+        recorded = dataset.info.env or {}
+        own = not settings.env or settings.env == recorded.get("id")
+        env_id = settings.env or recorded.get("id")
+        if env_id is None:
+            raise EnvironmentContractError(
+                f"{trial.settings.dataset}: does not say which environment made it, and evaluation.env is empty; trials could "
+                f"not be evaluated. Set evaluation.env to a Gymnasium id."
+            )
+        evaluate(
+            _MakeIdle(dataset.spec),
+            env_id=env_id,
+            env_kwargs={**(recorded.get("kwargs", {}) if own else {}), **settings.env_kwargs},
+            tasks=list(settings.tasks) or None,
+            episodes=1,
+            seed=settings.seed,
+            baselines=False,
+            max_steps=1,
+        )
+
+
+class _MakeIdle:
+    """Builds a policy that knows the data's shapes and does nothing."""
+
+    def __init__(self, spec: DataSpec) -> None:
+        self._spec = spec
+
+    def __call__(self) -> Any:
+        return _Idle(self._spec)
+
+
+class _Idle:
+    def __init__(self, spec: DataSpec) -> None:
+        self.spec = spec
+
+    def reseed(self, seed: int) -> None:
+        """It draws nothing."""
+
+    def evaluate(self, observation: Any, goal: Any) -> ActionValue:
+        low, high = np.array(self.spec.action_low), np.array(self.spec.action_high)
+        return ActionValue(((low + high) / 2).astype(np.float32), np.asarray(np.nan))
