@@ -16,7 +16,21 @@ from types import FrameType
 from typing import TextIO
 
 from am_ray import __version__
-from am_ray.cli import collect, compare, dataset, demo, doctor, evaluate, jobs, pretrain, submit, sweep, track, ui
+from am_ray.cli import (
+    collect,
+    compare,
+    dataset,
+    demo,
+    doctor,
+    evaluate,
+    finetune,
+    jobs,
+    pretrain,
+    submit,
+    sweep,
+    track,
+    ui,
+)
 from am_ray.cli.report import Report, reserved_stdout, write_json
 from am_ray.types import AmRayError
 
@@ -27,7 +41,7 @@ NOISY_LOGGERS = (
     "ray.rllib.algorithms.algorithm_config",
     "ray.tune.utils.util",
 )
-COMMANDS = (collect, dataset, pretrain, evaluate, sweep, compare, track, ui, submit, jobs, demo, doctor)
+COMMANDS = (collect, dataset, pretrain, evaluate, finetune, sweep, compare, track, ui, submit, jobs, demo, doctor)
 
 
 class Terminated(KeyboardInterrupt):
