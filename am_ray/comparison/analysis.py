@@ -101,10 +101,8 @@ def _claim(row: DifferenceRow) -> str:
     if row.method.mean is None:
         return f"{row.arm} against {row.baseline}"
     points = f"{row.arm} against {row.baseline}: {100 * row.method.mean:+.0f} points"
-    if row.seeds == 1:
-        return points
-    low, high = row.method.interval
-    return f"{points} [{100 * low:+.0f}, {100 * high:+.0f}]"
+    low, high = (row.policies if row.seeds == 1 else row.method).interval
+    return f"{points} [{100 * low:+.0f}, {100 * high:+.0f}]" + (" for these policies" if row.seeds == 1 else "")
 
 
 def _missing(study: Study) -> list[str]:

@@ -69,7 +69,7 @@ def draw_differences(comparison: Comparison, path: Path) -> None:
         axes.set_ylim(len(where) - 0.4, -0.75)
         axes.set_title(
             "thick: 95 % for the method (other seeds, other starts); thin: for these policies (other starts)\n"
-            "hollow: the thick interval covers 0, difference not established",
+            "hollow: difference not established (the thick interval covers 0, or one seed has none)",
             fontsize=9,
             loc="left",
         )

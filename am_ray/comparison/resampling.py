@@ -28,7 +28,9 @@ def bootstrap_rates(outcomes: np.ndarray, rng: np.random.Generator) -> np.ndarra
     seeds, starts = outcomes.shape
     known = ~np.isnan(outcomes)
     drawn = rng.integers(seeds, size=(REPLICATES, seeds))
-    weights = rng.multinomial(starts, np.full(starts, 1 / starts), size=REPLICATES).astype(float)
+    # How often each start was drawn in each replicate.
+    places = rng.integers(starts, size=(REPLICATES, starts)) + starts * np.arange(REPLICATES)[:, None]
+    weights = np.bincount(places.ravel(), minlength=REPLICATES * starts).reshape(REPLICATES, starts).astype(float)
     counts = weights @ known.T
     sums = weights @ np.where(known, outcomes, 0.0).T
     # All starts that count for a seed may be absent from a draw: then its own mean stands in.

@@ -138,6 +138,7 @@ def test_one_seed_is_wilson_and_says_nothing_of_the_method(tmp_path: Path) -> No
     assert row.policies.interval[0] > 0.5  # these two policies do differ
     assert row.p_policies is not None and row.p_policies < 1e-6
     assert row.verdict == "difference not established: one seed says nothing about the method"
+    assert "+85 points [" in comparison.conclusions[0] and "for these policies" in comparison.conclusions[0]
     assert any("One seed" in note for note in comparison.notes)
 
 
