@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +156,36 @@ def test_the_build_sees_only_what_it_copies() -> None:
     copied = {word for line in text.splitlines() if line.startswith("COPY") for word in line.split()[1:-1]}
     assert copied <= seen and not seen - copied - {"datasets/sample"}
     assert lines.index("datasets/*/") < lines.index("!datasets/sample/")
+
+
+COMMANDS = [
+    (path.name, line.strip("# ").partition("  #")[0])
+    for path in (ROOT / "docs" / "cluster.md", *sorted(DEPLOY.glob("*.yaml")))
+    for line in path.read_text().splitlines()
+    if re.match(r"(#\s+)?am-ray submit (pretrain|sweep|finetune) ", line)
+]
+
+
+@pytest.mark.parametrize(("file", "command"), COMMANDS)
+def test_a_submission_that_is_written_down_can_be_made(
+    file: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from am_ray.cli.submit import add_parser
+
+    monkeypatch.chdir(ROOT)
+    for name, value in {"HOME": str(tmp_path), "PWD": str(tmp_path), "RAY_AUTH_TOKEN": "of-a-test"}.items():
+        monkeypatch.setenv(name, value)
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    words = shlex.split(os.path.expandvars(command))
+    args = parser.parse_args([*words[1:], "--dry-run"])
+    report = args.run(args)
+    assert report.code == 0 and report.data["warnings"] == [], report.text
+    assert "datasets/sample/data/chunk-000/file-000.parquet" in report.data["working_dir"]["files"]
+
+
+def test_submissions_are_written_down() -> None:
+    assert {file for file, _ in COMMANDS} == {"cluster.md", "aws.yaml", "gcp.yaml"} and len(COMMANDS) >= 6
 
 
 def locked(name: str) -> str:

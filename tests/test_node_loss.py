@@ -6,6 +6,7 @@ work is on the node that is killed, and can only go on because another node join
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from am_ray.settings import (
     TrainingSettings,
 )
 from am_ray.settings_reader import to_mapping
+from am_ray.study_settings import EvaluationSettings, StudySettings, SweepSettings
 from am_ray.types import Trajectory
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -81,6 +83,40 @@ ray.shutdown()
 cluster.shutdown()
 """
 
+# Of a sweep the trial itself is on the node; the driver sees its files alone.
+_SWEEP_SCRIPT = """
+import json, sys, threading, time
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from am_ray.settings_reader import read_settings
+from am_ray.strict_yaml import load_yaml
+from am_ray.study_settings import StudySettings
+from am_ray.sweep import plan_sweep, run_sweep
+
+config, storage = sys.argv[1], Path(sys.argv[2])
+plan = plan_sweep(read_settings(StudySettings, load_yaml(config), "test"), config)
+memory = 100 * 1024**2
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": memory})
+ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
+node = cluster.add_node(num_cpus=1, object_store_memory=memory)
+cluster.wait_for_nodes()
+
+def kill():
+    while not list(storage.glob("sweep/trials/*/checkpoint-*")):
+        time.sleep(0.05)
+    cluster.add_node(num_cpus=1, object_store_memory=memory)
+    cluster.remove_node(node, allow_graceful=False)
+    (metrics,) = storage.glob("sweep/trials/*/metrics.jsonl")
+    print("killed at", json.loads(metrics.read_text().splitlines()[-1])["update"], flush=True)
+
+threading.Thread(target=kill, daemon=True).start()
+outcome = run_sweep(plan, run_name="sweep", storage=storage, tracked=False)
+print("results", json.dumps([result.to_json() for result in outcome.results]), flush=True)
+ray.shutdown()
+cluster.shutdown()
+"""
+
 
 def write_points(path: Path, size: int) -> str:
     """Points of ``size`` numbers that walk."""
@@ -107,14 +143,14 @@ def settings_for(dataset: str, ingest: IngestSettings) -> PretrainSettings:
     )
 
 
-def train_and_kill(settings: PretrainSettings, folder: Path, kill_at: int) -> str:
-    """Trains on a cluster whose working node is killed after ``kill_at`` updates; returns what the driver printed."""
+def run_and_kill(script: str, settings: PretrainSettings, folder: Path, *arguments: str) -> str:
+    """Runs the script on a cluster whose working node is killed; returns what the driver printed."""
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(to_mapping(settings)))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment = kept | {"HOME": str(folder), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     process = subprocess.Popen(
-        [sys.executable, "-c", _SCRIPT, str(config), str(folder), str(kill_at)],
+        [sys.executable, "-c", script, str(config), str(folder), *arguments],
         env=environment | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -147,7 +183,7 @@ def test_readers_on_a_killed_node_are_run_again_elsewhere(tmp_path: Path) -> Non
     # Blocks of some 400 KB: Ray keeps those below 100 KB in the driver, where no node can take them along.
     ingest = IngestSettings(mode="streaming", window_rows=1_000, windows_per_pipeline=10, batches_per_block=8)
     settings = settings_for(write_points(tmp_path / "points", 64), ingest)
-    out = train_and_kill(settings, tmp_path, 60)
+    out = run_and_kill(_SCRIPT, settings, tmp_path, "60")
     assert int(out.partition("lost ")[2].split()[0]) > 1_000_000
     assert "killed" in out and "ended by" not in out
     assert f"done {UPDATES} resumed from 0" in out
@@ -158,9 +194,34 @@ def test_readers_on_a_killed_node_are_run_again_elsewhere(tmp_path: Path) -> Non
 def test_a_learner_on_a_killed_node_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """The command ends with Ray's error; the same command again goes on at the last checkpoint, to the same weights."""
     settings = settings_for(write_points(tmp_path / "points", 2), IngestSettings(mode="resident"))
-    out = train_and_kill(replace(settings, resources=ResourceSettings(num_learners=1)), tmp_path, 60)
+    out = run_and_kill(_SCRIPT, replace(settings, resources=ResourceSettings(num_learners=1)), tmp_path, "60")
     assert "killed" in out and "attempt 1 ended by" in out
     assert f"done {UPDATES} resumed from 40" in out
     # A learner inside the driver comes to the same weights as one on another node.
     pretrain(settings, run_name="undisturbed", storage=tmp_path)
     assert_same_state(tmp_path)
+
+
+def test_a_trial_on_a_killed_node_goes_on_on_another(tmp_path: Path) -> None:
+    """The sweep completes by itself: the trial is started again where there is room, from its checkpoint."""
+    updates = 3_000
+    settings = StudySettings(
+        dataset=str(ROOT / "datasets" / "sample"),
+        algorithm=AlgorithmSettings(
+            model=ModelSettings(width=8, depth=1, head_width=8, head_depth=1, image_channels=(4, 4, 4)),
+            optimization=OptimizationSettings(batch_size=4),
+        ),
+        ingest=IngestSettings(mode="resident"),
+        training=TrainingSettings(updates=updates, updates_per_iteration=20, checkpoint_every=100),
+        evaluation=EvaluationSettings(tasks=("instance_grasping",), episodes=1, max_steps=2),
+        sweep=SweepSettings(search={"seed": {"grid_search": [3]}}, max_failures=1),
+    )
+    out = run_and_kill(_SWEEP_SCRIPT, settings, tmp_path)
+    assert 100 <= int(out.partition("killed at ")[2].split()[0]) < updates, out
+    (result,) = json.loads(out.partition("results ")[2].splitlines()[0])
+    assert (result["status"], result["update"], result["error"]) == ("completed", updates, None)
+    assert len(result["evaluation"]["tasks"]["instance_grasping"]) == 1
+    undisturbed = pretrain(replace(settings.run, seed=3), run_name="undisturbed", storage=tmp_path)
+    states = [read_checkpoint(path).state for path in (undisturbed.checkpoint, result["checkpoint"])]
+    assert states[0].update == states[1].update == updates
+    assert [n for n, value in states[0].weights.items() if value.tobytes() != states[1].weights[n].tobytes()] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import logging
 import os
 import sys
@@ -132,11 +133,7 @@ def _plan(args: argparse.Namespace) -> JobPlan:
         num_cpus=args.cpus,
         num_gpus=args.gpus if args.gpus is not None else resources.num_gpus_per_learner if in_driver else 0.0,
     )
-    tuned = settings.finetune
-    paths = {"dataset": settings.dataset}
-    if args.command == "finetune":
-        paths = {f"finetune.{name}": getattr(tuned, name) for name in ("labelled", "unlabelled", "pretrained")}
-    for setting, path in paths.items():
+    for setting, path in _data_of(args.command, settings).items():
         check_arrives(path, setting, plan.package)
     return plan
 
@@ -156,16 +153,31 @@ def _settings(args: argparse.Namespace) -> StudySettings:
         if len(name) > 3 and any(passed.startswith(name) for passed in _PASSED):
             raise SettingsError(f"{option}: stands after --; expected before it, where submit reads it too. Move it.")
     passed = _parser().parse_args([args.command, args.config, *args.options])
+    passed.command = args.command
     mapping = load_yaml(args.config)
     read_settings(StudySettings, mapping, args.config)
-    mapping = apply_overrides(mapping, getattr(passed, "overrides", []))
-    if getattr(passed, "dataset", None):
-        mapping["dataset"] = passed.dataset
-    if args.command != "finetune" and not mapping.get("dataset"):
-        raise SettingsError(
-            f"{args.config}: dataset: not given; expected a dataset's folder. Add -- --set dataset=DIR."
-        )
-    return read_settings(StudySettings, mapping, "options after --" if args.options else args.config)
+    mapping = apply_overrides(mapping, [*passed.overrides, *_paths_as_settings(passed)])
+    settings = read_settings(StudySettings, mapping, "options after --" if args.options else args.config)
+    for name, path in _data_of(args.command, settings).items():
+        if not path and name in ("dataset", "finetune.labelled"):
+            raise SettingsError(f"{args.config}: {name}: not given; expected a dataset's folder. Add -- --dataset DIR.")
+    return settings
+
+
+def _paths_as_settings(passed: argparse.Namespace) -> list[str]:
+    """``--dataset DIR`` and its like, as the settings that they stand for."""
+    names = {"dataset": "dataset"}
+    if passed.command == "finetune":
+        names = {"dataset": "finetune.labelled"} | {name: f"finetune.{name}" for name in ("pretrained", "unlabelled")}
+    paths = {setting: getattr(passed, name, None) for name, setting in names.items()}
+    return [f"{setting}={json.dumps(path)}" for setting, path in paths.items() if path]
+
+
+def _data_of(command: str, settings: StudySettings) -> dict[str, str]:
+    """The settings of a command that name folders, and these."""
+    if command != "finetune":
+        return {"dataset": settings.dataset}
+    return {f"finetune.{name}": getattr(settings.finetune, name) for name in ("labelled", "unlabelled", "pretrained")}
 
 
 def _warnings(args: argparse.Namespace) -> list[str]:

@@ -121,4 +121,6 @@ def _token(environ: Mapping[str, str], home: Path) -> tuple[str | None, str | No
         if named:
             raise JobsError(f"RAY_AUTH_TOKEN_PATH: {path} cannot be read ({error}). Correct the path.") from error
         return None, None
+    if named and not token:
+        raise JobsError(f"RAY_AUTH_TOKEN_PATH: {path} is empty; expected a token. Correct the file.")
     return (token, "RAY_AUTH_TOKEN_PATH" if named else "~/.ray/auth_token") if token else (None, None)

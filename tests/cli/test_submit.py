@@ -111,6 +111,23 @@ def test_a_learner_inside_the_command_gets_its_gpu(am_ray: AmRay, project: Path)
     assert gpus("--", *one, "--set", "resources.num_learners=2") == 0
 
 
+def test_sweep_and_finetune_are_submitted_alike(am_ray: AmRay, project: Path) -> None:
+    sweep = am_ray(
+        "submit", "sweep", "play.yaml", "--dry-run", "--json", "--storage", "/nfs", "--", "--no-tracking"
+    ).json
+    assert sweep["entrypoint"].startswith(
+        "python -m am_ray sweep play.yaml --no-tracking --run-name play --storage /nfs"
+    )
+    finetune = ["submit", "finetune", "play.yaml", "--storage", "/nfs", "--dry-run"]
+    assert "finetune.labelled: not given" in am_ray(*finetune).stderr
+    run = am_ray(*finetune, "--", "--dataset", "/nfs/labelled", "--pretrained", "runs/play")
+    assert run.code == 2 and "finetune.pretrained: 'runs/play' is relative" in run.stderr
+    shown = am_ray(*finetune, "--json", "--", "--dataset", "data", "--pretrained", "/nfs/play").json
+    assert "am_ray finetune play.yaml --dataset data --pretrained /nfs/play" in shown["entrypoint"]
+    # A study's id is its own: the same run name and storage under another command is another job.
+    assert len({sweep["submission_id"], shown["submission_id"]}) == 2
+
+
 def test_nobody_answers(am_ray: AmRay) -> None:
     for command in (["submit", "pretrain", "play.yaml"], ["jobs", "list"]):
         run = am_ray(*command, "--address", "http://127.0.0.1:9")

@@ -76,6 +76,9 @@ def test_the_token_is_found_where_ray_finds_it_and_never_shown(tmp_path: Path) -
     ]
     with pytest.raises(JobsError, match=r"RAY_AUTH_TOKEN_PATH: .*missing cannot be read"):
         resolve_access(REMOTE, environ={"RAY_AUTH_TOKEN_PATH": str(tmp_path / "missing")}, home=tmp_path)
+    named.write_text("\n")
+    with pytest.raises(JobsError, match="elsewhere is empty"):
+        resolve_access(REMOTE, environ={"RAY_AUTH_TOKEN_PATH": str(named)}, home=tmp_path)
 
 
 def test_a_token_on_this_machine_crosses_no_network(tmp_path: Path) -> None:

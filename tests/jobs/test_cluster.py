@@ -65,6 +65,18 @@ def test_from_submission_to_checkpoint_and_again(cluster: Cluster, tmp_path: Pat
     assert "begun with seed = 0, now 5" in other.stderr
 
 
+def test_a_sweep_runs_as_a_job(cluster: Cluster, tmp_path: Path) -> None:
+    """Trials in processes of their own, on the job's cluster, with the code of the working directory."""
+    sweep = cluster.am_ray(
+        "submit", "sweep", "tune_configs/smoke.yaml", "--storage", tmp_path, "--follow", "--json", cwd=ROOT
+    )
+    assert sweep.returncode == 0, sweep.stderr[-3000:]
+    assert json.loads(sweep.stdout)["status"] == "SUCCEEDED"
+    trials = [json.loads(path.read_text()) for path in sorted((tmp_path / "smoke" / "trials").glob("*/trial.json"))]
+    assert [(trial["status"], trial["update"]) for trial in trials] == [("completed", 40)] * 2
+    assert (tmp_path / "smoke" / "results.csv").exists()
+
+
 def test_one_at_a_time_followed_stopped_and_resumed(cluster: Cluster, project: Path, tmp_path: Path) -> None:
     command = ["submit", "pretrain", "long.yaml", "--storage", tmp_path, "--json"]
     # Two at the same moment: one is submitted, the other is told so.
