@@ -57,7 +57,11 @@ def _line(axes: Axes, plan: SweepPlan, key: str, found: Sequence[Group]) -> None
         if is_rate and counts.n:
             low, high = (scale * bound for bound in counts.interval)
             axes.plot([place, place], [low, high], color=_COLOR, linewidth=1.5)
-        each = [scale * r.metrics[plan.settings.sweep.metric] for r in group.results if r.metrics]
+        each = [
+            scale * r.metrics[plan.settings.sweep.metric]
+            for r in group.results
+            if plan.settings.sweep.metric in r.metrics
+        ]
         if len(each) > 1:
             axes.plot([place] * len(each), each, "o", color=_COLOR, alpha=0.35, markersize=4, markeredgewidth=0)
     means = [scale * (group.mean or 0.0) for group in ordered]
@@ -72,12 +76,14 @@ def _line(axes: Axes, plan: SweepPlan, key: str, found: Sequence[Group]) -> None
     if is_rate:
         axes.set_ylim(-2, 102)
     axes.grid(axis="y", alpha=0.3)
-    axes.set_title(_title(found, "mean over seeds (dots: each), Wilson 95 % interval over episodes" if is_rate else ""))
+    note = "mean over seeds (small dots: each), Wilson 95 % interval over episodes"
+    axes.set_title(_title(found, note if is_rate else ""), fontsize=9)
 
 
 def _heat_map(axes: Axes, plan: SweepPlan, keys: tuple[str, str], found: Sequence[Group]) -> None:
     is_rate = plan.settings.sweep.metric == SUCCESS_RATE
-    down, across = (sorted({_hashable(group.values[key]) for group in found}, key=_sortable) for key in keys)
+    # All values of the plan: what has not been run yet stays empty.
+    down, across = (sorted({_hashable(v[key]) for v in plan.values.values()}, key=_sortable) for key in keys)
     cells = np.full((len(down), len(across)), np.nan)
     notes: dict[tuple[int, int], str] = {}
     for group in found:
@@ -101,13 +107,15 @@ def _heat_map(axes: Axes, plan: SweepPlan, keys: tuple[str, str], found: Sequenc
     axes.set_xlabel(keys[1])
     axes.set_ylabel(keys[0])
     axes.figure.colorbar(image, ax=axes, label="success rate, %" if is_rate else plan.settings.sweep.metric)
-    axes.set_title(_title(found, "mean over n seeds, Wilson 95 % interval over episodes" if is_rate else ""))
+    axes.set_title(
+        _title(found, "mean over n seeds [Wilson 95 % interval over episodes]" if is_rate else ""), fontsize=9
+    )
 
 
 def _title(found: Sequence[Group], text: str) -> Any:
     updates = sorted({update for group in found for update in group.updates})
     length = f"{updates[-1]:,} updates" if len(updates) == 1 else f"{updates[0]:,} to {updates[-1]:,} updates"
-    return f"{length}; {text}" if text else length
+    return f"{length}\n{text}" if text else length
 
 
 def _hashable(value: Any) -> Any:

@@ -122,7 +122,7 @@ def _check_same(plan: SweepPlan, before: Mapping[str, Any], now: Mapping[str, An
     remedy = "a sweep that goes on needs the same. Change it back, or use another --run-name."
     old, new = flat(before), flat(now)
     for key in sorted(old.keys() | new.keys()):
-        free = key in _MAY_DIFFER or key.startswith("sweep.search")
+        free = key in _MAY_DIFFER or key.startswith("sweep.search.")
         if not free and old.get(key) != new.get(key):
             raise SettingsError(f"{folder}: begun with {key} = {old.get(key)!r}, now {new.get(key)!r}; {remedy}")
     earlier = plan_sweep(read_settings(StudySettings, before, str(folder)), str(folder))

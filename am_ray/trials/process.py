@@ -133,7 +133,7 @@ class _Attempt:
     def _on_progress(self, progress: PretrainProgress) -> None:
         if progress.update < progress.total and self._stop.signal is None and self._is_due(progress.update):
             last = self._evaluate(progress.update, progress.save())
-            self._report({"update": last.update, **progress.metrics, **last.metrics})
+            self._report({"update": last.update, **last.metrics})
 
     def _is_due(self, update: int) -> bool:
         every = self._trial.evaluation.every
@@ -142,7 +142,8 @@ class _Attempt:
 
     def _evaluate(self, update: int, checkpoint: Path) -> Evaluated:
         record, rates = evaluate_checkpoint(checkpoint, self._trial.evaluation)
-        last = Evaluated(update, checkpoint.name, rates, record)
+        _, _, training = self._files.training(up_to=update)
+        last = Evaluated(update, checkpoint.name, training | rates, record)
         self._evaluations.append(last)
         self._files.write_evaluations(self._evaluations)
         logger.info("update %d: %s", update, rates)

@@ -93,7 +93,7 @@ class Evaluated:
 
     Attributes:
         checkpoint: Name of the checkpoint in the trial's folder.
-        metrics: ``eval/...``.
+        metrics: Of training at that update, and ``eval/...``.
         record: `TrialResult.evaluation`.
     """
 
@@ -146,9 +146,13 @@ class TrialFolder:
         lines = [json.dumps(dataclasses.asdict(entry), allow_nan=False) + "\n" for entry in entries]
         self.write_whole("evaluations.jsonl", "".join(lines))
 
-    def training(self) -> tuple[int, float, dict[str, float]]:
-        """Updates done, minutes of training over all resumes, and the last metrics of training."""
-        lines = _lines(self.path / "metrics.jsonl")
+    def training(self, up_to: int | None = None) -> tuple[int, float, dict[str, float]]:
+        """Updates done, minutes of training over all resumes, and the last metrics of training.
+
+        Args:
+            up_to: The last update that counts.
+        """
+        lines = [line for line in _lines(self.path / "metrics.jsonl") if up_to is None or line["update"] <= up_to]
         if not lines:
             return 0, 0.0, {}
         seconds = [float(line["seconds"]) for line in lines]

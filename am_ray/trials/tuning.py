@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.search import BasicVariantGenerator
 
 from am_ray.stopping import StopRequest
@@ -79,7 +80,7 @@ def run_in_tune(
                     storage_path=str(folder.resolve()),
                     verbose=0,
                     failure_config=tune.FailureConfig(max_failures=max_failures),
-                    callbacks=[_Ends(jobs, on_end)],
+                    callbacks=[_Ends(jobs, on_end), _Silent()],
                 ),
             ).fit()
         finally:
@@ -127,6 +128,19 @@ class _Ends(tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = self._jobs[trial.config["index"]].trial.name
         logger.warning("%s: failed or died; started again, from its newest valid checkpoint", name)
+
+
+class _Silent(TrialProgressCallback):
+    """Takes the place of Tune's own, which prints at the end of trials whatever the verbosity."""
+
+    def on_trial_result(self, *arguments: Any, **info: Any) -> None:
+        """Nothing."""
+
+    def on_trial_error(self, *arguments: Any, **info: Any) -> None:
+        """Nothing."""
+
+    def on_trial_complete(self, *arguments: Any, **info: Any) -> None:
+        """Nothing."""
 
 
 @contextmanager

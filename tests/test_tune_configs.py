@@ -1,0 +1,76 @@
+"""Every file of tune_configs/ loads, says what it is for, and says no more than what differs from the defaults."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from am_ray.settings import PretrainSettings
+from am_ray.settings_reader import read_settings, to_mapping
+from am_ray.strict_yaml import load_yaml
+from am_ray.study_settings import StudySettings
+from am_ray.sweep import plan_sweep
+from am_ray.sweep.search import flat
+
+FOLDER = Path(__file__).parents[1] / "tune_configs"
+FILES = sorted(FOLDER.glob("*.yaml"))
+# They say what they stand for, whatever the defaults become.
+REFERENCES = ("paper", "tray_play")
+SWEEPS = {"smoke": 2, "chaining_ratio": 15, "negative_ratio": 15, "chaining_x_negatives": 27}
+
+
+def loaded(path: Path) -> StudySettings:
+    return read_settings(StudySettings, load_yaml(path), str(path))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_it_opens_with_question_time_and_result(path: Path) -> None:
+    loaded(path)
+    comment = "".join(line for line in path.read_text().splitlines(True) if line.startswith("#"))
+    assert path.read_text().startswith("# Question: ")
+    assert "?" in comment
+    assert "Time: " in comment
+    assert "Result: " in comment
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.stem not in REFERENCES], ids=lambda path: path.stem)
+def test_it_states_what_differs_from_the_defaults(path: Path) -> None:
+    defaults = flat(to_mapping(StudySettings()))
+    stated = flat(load_yaml(path))
+    resolved: dict[str, Any] = flat(to_mapping(loaded(path)))
+    assert [key for key in stated if key in defaults and resolved.get(key) == defaults[key]] == []
+
+
+@pytest.mark.parametrize(("name", "trials"), SWEEPS.items())
+def test_its_sweep_has_the_trials_that_its_comment_counts(name: str, trials: int) -> None:
+    path = FOLDER / f"{name}.yaml"
+    plan = plan_sweep(loaded(path), str(path))
+    assert len(plan.trials) == trials
+    if name != "smoke":
+        assert f"{trials} trials" in path.read_text()
+        # Three seeds in each cell, and the networks and the data of the reference run.
+        assert {trial.settings.seed for trial in plan.trials} == {0, 1, 2}
+        reference = loaded(FOLDER / "tray_play.yaml")
+        for trial in plan.trials:
+            assert trial.settings.algorithm.model == reference.algorithm.model
+            assert trial.settings.algorithm.critic.discount == reference.algorithm.critic.discount
+            assert (trial.settings.dataset, trial.settings.training) == (reference.dataset, reference.training)
+
+
+def test_trials_of_the_grids_differ_in_what_is_varied_alone() -> None:
+    for name in SWEEPS:
+        plan = plan_sweep(loaded(FOLDER / f"{name}.yaml"), name)
+        runs = [flat(to_mapping(trial.settings)) for trial in plan.trials]
+        differing = {key for key in runs[0] if len({str(run[key]) for run in runs}) > 1}
+        assert differing == set(plan.varied)
+
+
+def test_smoke_serves_both_commands() -> None:
+    settings = loaded(FOLDER / "smoke.yaml")
+    assert settings.ingest.mode == "streaming"
+    run = settings.run
+    assert type(run) is PretrainSettings
+    assert replace(run, dataset="") != PretrainSettings()
