@@ -11,7 +11,7 @@ from am_ray.tracking.delivery_state import DeliveryState, load_state, locked
 from am_ray.tracking.known_points import KnownPoints
 from am_ray.tracking.mlflow_store import MAX_METRICS, MlflowStore, RefusedError, RunLostError, is_refusal
 from am_ray.tracking.redaction import key_name
-from am_ray.tracking.spool import FOLDER, Entry, Record, parent_folder, read_entries, run_record, spool_path
+from am_ray.tracking.spool import FOLDER, Entry, Record, absolute, parent_folder, read_entries, run_record, spool_path
 from am_ray.tracking.target import Target
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ class Delivery:
         self._target = target
         self._on_sent = on_sent
         self._known: dict[Path, KnownPoints] = {}
+        # Of the spool whose lock this process holds.
+        self._current: tuple[Path, DeliveryState] | None = None
 
     def deliver(self, folder: Path, *, verify: bool = False) -> int:
         """Sends what is new in a folder's spool; the number of records that are done with now.
@@ -67,6 +69,7 @@ class Delivery:
             self._store.set_status(state.run_id, status, int(last["time"]))
 
     def _send_all(self, folder: Path, state: DeliveryState) -> int:
+        self._current = absolute(folder), state
         known = self._known.get(folder)
         if known is None or known.offset != state.offset:  # another process went on with it meanwhile
             known = self._known[folder] = KnownPoints.read(folder, state.offset)
@@ -101,7 +104,9 @@ class Delivery:
         return state.run_id
 
     def _run_of(self, folder: Path) -> str:
-        """The run of another folder; empty where nothing was tracked."""
+        """The run of another folder, or of the current one; empty where nothing was tracked."""
+        if self._current is not None and self._current[0] == absolute(folder):
+            return self._run_id(*self._current)
         if load_state(folder, self._target) is None:
             return ""
         with locked(folder / FOLDER / "lock", wait=False) as mine:

@@ -33,6 +33,11 @@ def spool_path(folder: Path) -> Path:
     return folder / FOLDER / SPOOL
 
 
+def absolute(path: Path) -> Path:
+    """Without ``..``, but with the symbolic links that the user wrote."""
+    return Path(os.path.normpath(path.absolute()))
+
+
 def append(path: Path, record: Record) -> None:
     """Adds a record as one write of one line; behind a line that a kill cut short, on a new one.
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from am_ray.tracking.spool import find_folders, top_folder
+from am_ray.tracking.spool import absolute, find_folders, top_folder
 from am_ray.types import AmRayError
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -76,18 +76,13 @@ def resolve_target(root: Path, uri: str | None) -> Target:
         prefix, _, path = uri.partition(":///")
         if not path:
             raise TrackingError(f"--tracking-uri: got {uri!r}, which names no file. Write sqlite:///path/to/mlflow.db.")
-        storage = _absolute(Path(path)).parent
+        storage = absolute(Path(path)).parent
         uri = f"{prefix}:///{storage / Path(path).name}"
     return Target(uri, storage / "mlartifacts", experiment)
 
 
 def _storage(root: Path) -> Path:
     """The folder of all runs that ``root`` belongs to: trials lie deeper than their study."""
-    root = _absolute(root)
+    root = absolute(root)
     folders = find_folders(root)
     return top_folder(folders[0]).parent if folders else root.parent
-
-
-def _absolute(path: Path) -> Path:
-    """Without ``..``, but with the symbolic links that the user wrote."""
-    return Path(os.path.normpath(path.absolute()))
