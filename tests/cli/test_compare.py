@@ -60,6 +60,8 @@ def test_a_folder_that_is_no_study_is_an_error(am_ray: AmRay, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # MLflow's own
 def test_the_report_is_on_the_studys_mlflow_run(
     am_ray: AmRay, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
