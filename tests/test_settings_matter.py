@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from am_ray import settings as settings_module
+from am_ray import study_settings as study_settings_module
 from am_ray.data.writer import write_dataset
 from am_ray.pretraining import pretrain
 from am_ray.settings import AlgorithmSettings, ModelSettings, OptimizationSettings, PretrainSettings, TrainingSettings
@@ -103,6 +104,26 @@ WHERE: dict[str, dict[str, str]] = {
         "dataset": "test_pretraining.py::test_data_written_anew_at_the_same_path_are_other_data",
         "seed": _WEIGHTS,
     },
+    "EvaluationSettings": {
+        **dict.fromkeys(
+            ["tasks", "episodes", "seed", "env", "env_kwargs", "max_steps"],
+            "trials/test_process.py::test_every_setting_of_evaluation_changes_what_is_tried",
+        ),
+        "every": "trials/test_process.py::test_trials_are_evaluated_on_the_way",
+    },
+    "SchedulerSettings": {
+        "name": "trials/test_asha.py::test_a_worse_trial_is_stopped_in_tune_and_stays_so",
+        **dict.fromkeys(["grace_updates", "reduction_factor"], "trials/test_asha.py::test_settings_place_the_rungs"),
+    },
+    "SweepSettings": {
+        **dict.fromkeys(
+            ["search", "num_samples", "search_seed"],
+            "sweep/test_search.py::test_draws_repeat_the_grid_and_depend_on_the_seed_alone",
+        ),
+        **dict.fromkeys(["metric", "mode"], "sweep/test_results.py::test_seeds_are_averaged_and_settings_ranked"),
+        "max_concurrent_trials": "sweep/test_running.py::test_the_engine_is_told_what_the_file_says",
+        "max_failures": "sweep/test_running.py::test_the_engine_is_told_what_the_file_says",
+    },
 }
 
 
@@ -110,14 +131,15 @@ def settings_fields() -> set[tuple[str, str]]:
     """(class, field) of all settings, without the fields that hold another class of settings."""
     classes = [
         value
-        for value in vars(settings_module).values()
-        if dataclasses.is_dataclass(value) and value.__module__ == settings_module.__name__
+        for module in (settings_module, study_settings_module)
+        for value in vars(module).values()
+        if dataclasses.is_dataclass(value) and value.__module__ == module.__name__
     ]
     return {
         (cls.__name__, entry.name)  # type: ignore[union-attr]
         for cls in classes
         for entry in dataclasses.fields(cls)
-        if entry.default_factory not in classes
+        if entry.default_factory not in classes and entry.name in cls.__annotations__
     }
 
 

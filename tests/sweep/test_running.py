@@ -1,0 +1,95 @@
+"""A sweep from its plan to its files and its MLflow run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from am_ray.study_settings import EvaluationSettings, SchedulerSettings, StudySettings, SweepSettings
+from am_ray.sweep import plan_sweep, run_sweep
+from am_ray.sweep import running as running_module
+from am_ray.sweep.plan import SweepPlan
+from am_ray.types import SettingsError
+from tests.trials.conftest import settings_for, write_points
+
+RATIO = "algorithm.relabel.chaining_ratio"
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_points(tmp_path_factory.mktemp("sweep") / "points")
+
+
+def planned(points: str, seeds: list[int], **sweep: Any) -> SweepPlan:
+    run = settings_for(points)
+    parts = {name: getattr(run, name) for name in run.__dataclass_fields__}
+    search = {RATIO: {"grid_search": [0.0, 0.5]}, "seed": {"grid_search": seeds}}
+    settings = StudySettings(
+        **parts, evaluation=EvaluationSettings(episodes=2, max_steps=3), sweep=SweepSettings(search=search, **sweep)
+    )
+    return plan_sweep(settings, "f")
+
+
+def test_the_engine_is_told_what_the_file_says(points: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, Any] = {}
+
+    def run_trials(trials: Any, **options: Any) -> list[Any]:
+        told.update(options)
+        return []
+
+    monkeypatch.setattr(running_module, "run_trials", run_trials)
+    scheduler = SchedulerSettings(name="asha", grace_updates=5)
+    plan = planned(points, [0], max_concurrent_trials=3, max_failures=7, metric="a/b", mode="min", scheduler=scheduler)
+    run_sweep(plan, run_name="s", storage=tmp_path, tracked=False)
+    assert (told["max_concurrent"], told["max_failures"], told["metric"], told["mode"]) == (3, 7, "a/b", "min")
+    assert (told["scheduler"], told["folder"]) == (scheduler, tmp_path / "s")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_sweep_is_tracked_once_whatever_happens(points: str, tmp_path: Path, local_ray: None) -> None:
+    from mlflow import MlflowClient
+
+    first = run_sweep(planned(points, [0]), run_name="s", storage=tmp_path)
+    assert [result.status for result in first.results] == ["completed", "completed"]
+    # The same again runs nothing; one more seed runs that seed alone.
+    seen: list[str] = []
+    run_sweep(planned(points, [0]), run_name="s", storage=tmp_path, on_result=lambda result: seen.append(result.name))
+    assert seen == []
+    plan = planned(points, [0, 1])
+    more = run_sweep(plan, run_name="s", storage=tmp_path, on_result=lambda result: seen.append(result.name))
+    assert sorted(seen) == ["chaining_ratio=0,seed=1", "chaining_ratio=0.5,seed=1"]
+    content = json.loads((tmp_path / "s" / "results.json").read_text())
+    assert [trial["name"] for trial in content["trials"]] == [trial.name for trial in plan.trials]
+    assert [len(group["trials"]) for group in content["groups"]] == [2, 2]
+    assert {path.name for path in more.folder.iterdir()} >= {
+        "results.csv",
+        "results.json",
+        "sweep.png",
+        "settings.yaml",
+    }
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("am-ray")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    found = client.search_runs([experiment.experiment_id])
+    assert len(found) == len(runs) == 5
+    parent = runs["s"]
+    trials = [run for name, run in runs.items() if name != "s"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {parent.info.run_id}
+    assert {run.info.status for run in found} == {"FINISHED"}
+    one = runs["chaining_ratio=0.5,seed=1"]
+    assert (one.data.tags["seed"], one.data.tags["chaining_ratio"], one.data.tags["stage"]) == ("1", "0.5", "sweep")
+    assert one.data.metrics["eval/success_rate"] == more.results[-1].metrics["eval/success_rate"]
+    points_of = client.get_metric_history(one.info.run_id, "eval/success_rate")
+    assert [point.step for point in points_of] == [20]
+    artifacts = {entry.path for entry in client.list_artifacts(parent.info.run_id)}
+    assert {"results.csv", "results.json", "sweep.png", "settings.yaml"} <= artifacts
+    assert parent.data.metrics["trials/completed"] == 4.0
+    with pytest.raises(SettingsError, match="begun with evaluation"):
+        changed = replace(plan.settings, evaluation=EvaluationSettings(episodes=3))
+        run_sweep(plan_sweep(changed, "f"), run_name="s", storage=tmp_path, tracked=False)
