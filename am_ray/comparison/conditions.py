@@ -86,11 +86,17 @@ def cautions(study: Study) -> list[str]:
     unlabelled = sorted({cell.arm for cell in study.counted if cell.record.get("unlabelled_digest")})
     if unlabelled:
         found.append(f"Data without labels were used during fine-tuning as well by: {', '.join(unlabelled)}.")
-    started = sorted(pretraining_sources(study))
-    if started:
+    sources = pretraining_sources(study)
+    if sources:
         found.append(
-            f"Pre-training is not counted as budget of: {', '.join(started)}. The question is what a checkpoint that is "
-            f"already there is worth."
+            f"Pre-training is not counted as budget of: {', '.join(sorted(sources))}. The question is what a checkpoint that "
+            f"is already there is worth."
+        )
+    shared = sorted(arm for arm, listed in sources.items() if len(listed) == 1)
+    if shared:
+        found.append(
+            f"All seeds of {', '.join(shared)} start from one checkpoint: what is said of the method is said of fine-tuning "
+            f"this checkpoint. Another pre-training run may be better or worse."
         )
     return found
 

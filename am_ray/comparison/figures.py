@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from am_ray.comparison.analysis import Comparison
@@ -20,7 +19,7 @@ _WHERE = {"0": "0 (zero-shot)"}
 _INK, _PALE = "#222222", "#bbbbbb"
 
 
-def draw_curves(comparison: Comparison, path: Path) -> None:
+def curves_figure(comparison: Comparison) -> Figure:
     """Success rate against the number of labelled episodes, one line per arm, with 95 % bands; zero-shot at 0."""
     study = comparison.study
     figure, axes = _canvas((8.0, 4.8))
@@ -48,10 +47,10 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
         axes.legend(frameon=False, handlelength=3.2, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
     else:
         _say(axes, "no evaluated cell yet")
-    figure.savefig(path)
+    return figure
 
 
-def draw_differences(comparison: Comparison, path: Path) -> None:
+def differences_figure(comparison: Comparison) -> Figure:
     """Each arm minus the baseline at every size and over the whole curve: thick for the method, thin for these policies."""
     rows = [*comparison.differences, *comparison.areas]
     where = list(dict.fromkeys(row.where for row in sorted(rows, key=_place)))
@@ -76,7 +75,7 @@ def draw_differences(comparison: Comparison, path: Path) -> None:
         _label_arms(axes, arms[1:])
     else:
         _say(axes, "nothing to compare")
-    figure.savefig(path)
+    return figure
 
 
 def _draw_difference(axes: Axes, row: DifferenceRow, y: float, colour: str, marker: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from am_ray.comparison.analysis import Comparison
 from am_ray.comparison.differences import DifferenceRow
-from am_ray.comparison.figures import draw_curves, draw_differences
+from am_ray.comparison.figures import curves_figure, differences_figure
 from am_ray.comparison.html_report import html_report
 from am_ray.comparison.markdown_report import markdown_report
 from am_ray.comparison.pictures import choose_pictures
@@ -34,8 +34,8 @@ def write_comparison(comparison: Comparison) -> Written:
     """Writes figures, tables, JSON, Markdown and HTML into ``<study>/comparison/``; a second time, over the first."""
     folder = comparison.study.folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    draw_curves(comparison, folder / CURVES_FIGURE)
-    draw_differences(comparison, folder / DIFFERENCES_FIGURE)
+    curves_figure(comparison).savefig(folder / CURVES_FIGURE)
+    differences_figure(comparison).savefig(folder / DIFFERENCES_FIGURE)
     tables = write_csv(comparison, folder)
     texts = {
         "comparison.json": json.dumps(comparison.to_json(), indent=2, allow_nan=False) + "\n",

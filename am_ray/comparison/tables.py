@@ -108,11 +108,13 @@ def _rates(rows: Sequence[RateRow]) -> TextTable:
 
 
 def _curves(rows: Sequence[CurveRow]) -> TextTable:
-    over = ", ".join(map(str, rows[0].sizes)) if rows else ""
+    sizes = rows[0].sizes if rows else ()
+    over = f"between the sizes that all arms have ({', '.join(map(str, sizes))})"
     return TextTable(
         "Curves",
-        f"Area: mean success rate over numbers of labelled episodes, linear axis, straight lines between the sizes that all "
-        f"arms have ({over or 'none'}). Episodes to 50 %: on the mean curve.",
+        "Area: mean success rate over numbers of labelled episodes, linear axis, straight lines "
+        + (over if len(sizes) > 1 else "between sizes; all arms have fewer than two in common, so there is none")
+        + ". Episodes to 50 %: on the mean curve.",
         ("arm", "area under the curve, %", "95 % CI", "seeds", "episodes to 50 %"),
         tuple(
             (row.arm, _percent(row.area), _interval(row.area_interval), f"{row.area_seeds}", row.to_threshold_text)

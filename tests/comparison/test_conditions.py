@@ -88,6 +88,24 @@ def test_differences_that_are_no_reason_to_refuse_are_said(tmp_path: Path) -> No
     assert "differ in tuning trials: scratch 0, pretrained 20" in notes
     assert "without labels were used during fine-tuning as well by: pretrained" in notes
     assert "Pre-training is not counted as budget of: pretrained" in notes
+    assert "All seeds of pretrained start from one checkpoint" in notes
+
+
+def test_seeds_from_several_checkpoints_are_listed_each(tmp_path: Path) -> None:
+    cells = [cell("scratch", 25, seed, OUTCOMES) for seed in (0, 1)]
+    cells += [
+        cell(
+            "pretrained",
+            25,
+            seed,
+            OUTCOMES,
+            pretrained_from={"path": f"runs/pre{seed}", "update": 1, "dataset_digest": "d"},
+        )
+        for seed in (0, 1)
+    ]
+    comparison = compare(read_study(write(tmp_path / "s", cells)))
+    assert [source["path"] for source in comparison.pretraining["pretrained"]] == ["runs/pre0", "runs/pre1"]
+    assert not any("one checkpoint" in note for note in comparison.notes)
 
 
 def test_evidence_that_is_missing_is_said(tmp_path: Path) -> None:
