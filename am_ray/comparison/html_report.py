@@ -36,6 +36,7 @@ td.unknown { color: #8a3b00; }
 .panels { display: grid; gap: 0.8rem; grid-template-columns: repeat(auto-fill, minmax(26rem, 1fr)); }
 .panels figure { margin: 0; }
 @media print { body { font-size: 11px; margin: 0; max-width: none; } figure, table { break-inside: avoid; }
+  h2 { break-after: avoid; }
   .scroll { overflow: visible; } th, td { padding: 0.15rem 0.3rem; } }
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,7 @@ def facts(comparison: Comparison) -> list[str]:
     env = study.environment.get("id", "unknown environment")
     kwargs = study.environment.get("kwargs") or {}
     lines = [
-        f"Task {study.task}, environment {env} {kwargs or ''}".rstrip(),
+        f"Task {study.task}, environment {env} {json.dumps(kwargs) if kwargs else ''}".rstrip(),
         f"{len(study.counted)} of {len(study.cells)} cells count, {len(study.starts)} evaluation episodes each",
     ]
     if study.git_commit:
