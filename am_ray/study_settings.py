@@ -82,7 +82,10 @@ class FinetuneSettings(Checked):
     seeds: tuple[int, ...] = (0, 1, 2)
     # Cells at once; 0: as many as fit on the cluster.
     max_concurrent: int = bounded(0, 0, None)
+    # Times that a cell whose process died, or that raised, is started again (from its newest checkpoint).
     max_failures: int = bounded(2, 0, None)
+    # Arm -> trials that were run to choose its settings; the comparison shows them as part of the budget.
+    tuning_trials: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,22 +34,32 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     from am_ray.comparison import compare, read_study
-    from am_ray.comparison.output import track_comparison, write_comparison
     from am_ray.tracking import sending
 
-    study = read_study(args.study)
-    comparison = compare(study)
-    sender = contextlib.nullcontext() if args.no_tracking else sending(study.folder, uri=args.tracking_uri)
+    comparison = compare(read_study(args.study))
+    sender = contextlib.nullcontext() if args.no_tracking else sending(Path(args.study), uri=args.tracking_uri)
     with sender:
-        written = write_comparison(comparison)
-        if not args.no_tracking:
-            track_comparison(comparison, written)
+        written = write_report(comparison, tracked=not args.no_tracking)
     _copy("--html", written.html, args.html)
-    data = comparison.to_json()
     if args.json == "-":
-        return Report(json.dumps(data, indent=2, allow_nan=False), data)
+        return Report(json.dumps(comparison.to_json(), indent=2, allow_nan=False))
     _copy("--json", written.json, args.json)
-    return Report(_text(comparison, written), data)
+    return comparison_report(comparison, written)
+
+
+def write_report(comparison: Comparison, *, tracked: bool) -> Written:
+    """Writes the report beside its study, and logs it to the study's run if that is tracked."""
+    from am_ray.comparison.output import track_comparison, write_comparison
+
+    written = write_comparison(comparison)
+    if tracked:
+        track_comparison(comparison, written)
+    return written
+
+
+def comparison_report(comparison: Comparison, written: Written) -> Report:
+    """What a person reads of a comparison, and its numbers."""
+    return Report(_text(comparison, written), comparison.to_json())
 
 
 def _copy(option: str, path: Path, target: str | None) -> None:

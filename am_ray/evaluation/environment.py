@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -34,7 +35,10 @@ def make_environment(env_id: str, env_kwargs: Mapping[str, Any], *, render: bool
         import am_ray.envs  # noqa: F401  (registers our environments)
     try:
         mode = {"render_mode": "rgb_array"} if render else {}
-        env: Any = gymnasium.make(env_id, disable_env_checker=True, **{**env_kwargs, **mode})
+        with warnings.catch_warnings():
+            # Gymnasium warns of an environment that draws no frames; the error below says it once, and what to do.
+            warnings.filterwarnings("ignore", message=r".*render_mode='rgb_array' that is not in the possible.*")
+            env: Any = gymnasium.make(env_id, disable_env_checker=True, **{**env_kwargs, **mode})
     except (gymnasium.error.Error, ImportError, TypeError) as error:
         raise EnvironmentContractError(
             f"environment {env_id!r} with the keyword arguments {dict(env_kwargs)}: could not be made "

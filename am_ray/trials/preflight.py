@@ -30,7 +30,8 @@ def check_evaluation(trials: Sequence[Trial]) -> None:
     seen = set()
     for trial in trials:
         settings, skip = trial.evaluation, trial.settings.ingest.skip_bad_files
-        key = json.dumps([trial.settings.dataset, to_mapping(settings)], sort_keys=True)
+        needs_goal = trial.settings.algorithm.method != "task_critic"
+        key = json.dumps([trial.settings.dataset, needs_goal, to_mapping(settings)], sort_keys=True)
         if key in seen:
             continue
         seen.add(key)
@@ -44,7 +45,7 @@ def check_evaluation(trials: Sequence[Trial]) -> None:
                 f"not be evaluated. Set evaluation.env to a Gymnasium id."
             )
         evaluate(
-            _MakeIdle(dataset.spec),
+            _MakeIdle(dataset.spec, needs_goal),
             env_id=env_id,
             env_kwargs={**(recorded.get("kwargs", {}) if own else {}), **settings.env_kwargs},
             tasks=list(settings.tasks) or None,
@@ -58,16 +59,16 @@ def check_evaluation(trials: Sequence[Trial]) -> None:
 class _MakeIdle:
     """Builds a policy that knows the data's shapes and does nothing."""
 
-    def __init__(self, spec: DataSpec) -> None:
-        self._spec = spec
+    def __init__(self, spec: DataSpec, needs_goal: bool) -> None:
+        self._spec, self._needs_goal = spec, needs_goal
 
     def __call__(self) -> Any:
-        return _Idle(self._spec)
+        return _Idle(self._spec, self._needs_goal)
 
 
 class _Idle:
-    def __init__(self, spec: DataSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: DataSpec, needs_goal: bool) -> None:
+        self.spec, self.needs_goal = spec, needs_goal
 
     def reseed(self, seed: int) -> None:
         """It draws nothing."""

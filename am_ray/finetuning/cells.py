@@ -1,0 +1,78 @@
+"""The cells of a study: what differs between them, and that nothing else does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from am_ray.settings import PretrainSettings, TaskSettings
+from am_ray.study_settings import Arm, StudySettings
+from am_ray.types import SettingsError
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+        arm: ``scratch``, ``pretrained`` or ``auxiliary``.
+        episodes: Labelled episodes.
+        seed: Of the draw of these episodes, of fresh weights and of the batches.
+        settings: Of the run.
+    """
+
+    arm: Arm
+    episodes: int
+    seed: int
+    settings: PretrainSettings
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}-n{self.episodes}-s{self.seed}"
+
+
+def subset_path(folder: Path, episodes: int, seed: int) -> Path:
+    """Where a study keeps the labelled episodes of a size and seed."""
+    return folder / "labelled" / f"n{episodes}-s{seed}"
+
+
+def plan_cells(settings: StudySettings, folder: Path) -> list[Cell]:
+    """Every cell, arms side by side: a study that is stopped has whole comparisons.
+
+    Args:
+        settings: The study's.
+        folder: Of the study.
+
+    Raises:
+        SettingsError: An arm lacks what it starts from or learns beside, or the method is not fine-tuning's.
+    """
+    finetune = settings.finetune
+    for name, needed in (("pretrained", finetune.pretrained), ("auxiliary", finetune.unlabelled)):
+        if name in finetune.arms and not needed:
+            option = "pretrained" if name == "pretrained" else "unlabelled"
+            raise SettingsError(
+                f"finetune.{option}: not given; the arm {name} needs it. Set it (--{option}), or leave the arm out of "
+                f"finetune.arms."
+            )
+    if settings.task.initial or settings.task.auxiliary:
+        raise SettingsError(
+            f"task.initial, task.auxiliary: got {settings.task.initial!r} and {settings.task.auxiliary!r}; a study sets "
+            f"them for each arm. Use finetune.pretrained and finetune.unlabelled."
+        )
+    return [
+        _cell(settings, arm, episodes, seed, subset_path(folder, episodes, seed))
+        for seed in finetune.seeds
+        for episodes in finetune.episodes
+        for arm in finetune.arms
+    ]
+
+
+def _cell(settings: StudySettings, arm: Arm, episodes: int, seed: int, data: Path) -> Cell:
+    run = settings.run
+    task: TaskSettings = run.task
+    if arm == "pretrained":
+        task = replace(task, initial=settings.finetune.pretrained)
+    elif arm == "auxiliary":
+        task = replace(task, auxiliary=settings.finetune.unlabelled)
+    algorithm = replace(run.algorithm, method="task_critic")
+    return Cell(arm, episodes, seed, replace(run, dataset=str(data), seed=seed, algorithm=algorithm, task=task))
