@@ -102,6 +102,10 @@ def _heat_map(axes: Axes, plan: SweepPlan, keys: tuple[str, str], found: Sequenc
         red, green, blue, _ = image.cmap(image.norm(cells[row, column]))
         dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
         axes.text(column, row, note, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    for edge in range(1, len(across)):
+        axes.axvline(edge - 0.5, color="white", linewidth=1.0)
+    for edge in range(1, len(down)):
+        axes.axhline(edge - 0.5, color="white", linewidth=1.0)
     axes.set_xticks(range(len(across)), [shown(value) for value in across])
     axes.set_yticks(range(len(down)), [shown(value) for value in down])
     axes.set_xlabel(keys[1])

@@ -17,6 +17,7 @@ from am_ray.evaluation.runner import EpisodeJob, EpisodeResult
 from am_ray.evaluation.tasks import episode_seeds
 from am_ray.models.checkpoint import read_checkpoint
 from am_ray.pretraining import pretrain
+from am_ray.settings import ResourceSettings
 from am_ray.trials import TrialResult, run_trials
 from am_ray.trials.evaluating import UnusableEnvironmentError, success_rates
 from am_ray.types import DatasetError, EnvironmentContractError, SettingsError
@@ -168,3 +169,13 @@ def test_an_evaluation_without_episodes_that_count_is_no_result() -> None:
     none = TaskResult(n=2, successes=0, successes_any_step=0, infrastructure_failures=9)
     rates = success_rates(EvaluationReport({"a": half, "b": none}, None, None, 1, "c", "E-v0", {}, 4, None))
     assert rates == {"eval/a/success_rate": 0.5, "eval/b/success_rate": 0.0, "eval/success_rate": 0.25}
+
+
+@pytest.mark.slow
+def test_learners_run_inside_the_trials_share(points: str, tmp_path: Path, local_ray: None) -> None:
+    settings = replace(settings_for(points), resources=ResourceSettings(num_learners=1))
+    (result,) = run_trials([trial_for("a", settings)], folder=tmp_path, tracked=False, max_failures=0)
+    assert (result.status, result.update) == ("completed", 20)
+    # The process and its learner hold both CPUs; on one CPU learner the bits are those of training in the process.
+    alone = pretrain(settings_for(points), run_name="alone", storage=tmp_path)
+    assert state_bytes(result) == state_bytes(replace(result, checkpoint=str(alone.checkpoint)))
