@@ -103,7 +103,7 @@ def test_a_server_that_takes_ten_seconds(proxy: Proxy, tmp_path: Path) -> None:
     assert Mlflow(proxy.uri).counts("slow") == once(range(10))
 
 
-def test_a_server_that_fails(proxy: Proxy, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_fails(server: Server, proxy: Proxy, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The first requests, then every second one on average."""
     folder, rng = tmp_path / "fails", random.Random(0)
     proxy.fault = lambda number, path: "500" if number < 3 or rng.random() < 0.5 else ""
@@ -112,7 +112,7 @@ def test_a_server_that_fails(proxy: Proxy, tmp_path: Path, capfd: pytest.Capture
         eventually(lambda: proxy.requests > 4)
         write_run(folder, steps=range(6, 10))
     assert unsent(folder, proxy.uri) == 0
-    assert Mlflow(proxy.uri).counts("fails") == once(range(10))
+    assert Mlflow(server.uri).counts("fails") == once(range(10))
     shown = capfd.readouterr().err
     assert "does not take records" in shown and "takes records again" in shown
 
