@@ -130,6 +130,9 @@ class ModelSettings(Checked):
     image_shift: int = bounded(2, 0, 64)
     # `learned`: a proposal network (hindsight cloning) seeds CEM, targets and negatives. Close to an actor: off by default.
     proposal: Literal["none", "learned"] = "none"
+    # What stands in for the goal in a downstream task: a learned `tensor` (the paper), or a learned `affine` map of the
+    # state (ours; one-dimensional features only): one goal state cannot say "the box lifted, wherever it lies".
+    task_goal: Literal["tensor", "affine"] = "affine"
     # Samples drawn from the proposal wherever candidates are made.
     proposal_samples: int = bounded(8, 1, 1024)
 
@@ -218,9 +221,11 @@ class TaskSettings(Checked):
     success_at: Literal["last", "any"] = "last"
     # Share of the draws put on trajectories that succeed, at least; ours: few do, and they say most. 0: all alike.
     success_share: float = bounded(0.0, 0.0, 1.0)
-    # Where the learned tensor starts, in every arm alike: at the mean last state of the trajectories that succeed, or at
-    # the mean of the data; ours.
+    # Where the learned goal starts, in every arm alike; ours. `success`: at the states in which trajectories succeed (their
+    # mean; for an affine map the ridge regression of them on the states before). `mean`: at the mean of the data.
     goal_start: Literal["success", "mean"] = "success"
+    # Strength of that regression, in standardised units, divided by the number of trajectories that succeed.
+    goal_ridge: float = bounded(0.4, 1e-6, None)
     # Run or checkpoint whose weights are the start; empty: fresh weights.
     initial: str = ""
     # Dataset whose transitions train the goal-conditioned critic beside the task (the paper's auxiliary objective); empty: none.

@@ -133,6 +133,19 @@ class DataStatistics:
 
 
 @dataclass(frozen=True)
+class TaskExamples:
+    """Pairs of a state and the goal that its trajectory led to when it fulfilled a downstream task.
+
+    Attributes:
+        observations: One-dimensional observation features, each ``(n, s)`` float32.
+        goals: One-dimensional goal features, each ``(n, g)`` float32.
+    """
+
+    observations: dict[str, np.ndarray]
+    goals: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
 class Trajectory:
     """One recorded episode of T transitions.
 

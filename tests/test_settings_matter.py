@@ -30,6 +30,9 @@ _RESOURCES = "algorithm/test_settings_matter.py::test_resources_are_what_ray_is_
 _DRAW = "data/test_settings_matter.py::test_settings_of_the_draw_change_the_blocks"
 _MACHINERY = "data/test_settings_matter.py::test_settings_of_the_machinery_do_not"
 _RUN = "test_settings_matter.py::test_every_setting_of_a_run_changes_what_it_leaves"
+_TASK = "algorithm/test_task.py::test_every_setting_of_a_task_changes_what_is_learnt"
+_CELLS = "finetuning/test_cells.py::"
+_REFUSED_CELLS = f"{_CELLS}test_what_cannot_work_is_refused_before_anything_is_written"
 WHERE: dict[str, dict[str, str]] = {
     "RelabelSettings": dict.fromkeys(
         ["chaining_ratio", "goal_sampling", "last_state_share", "next_state_share"], _WEIGHTS
@@ -71,7 +74,8 @@ WHERE: dict[str, dict[str, str]] = {
             "proposal_samples",
         ],
         _NETWORKS,
-    ),
+    )
+    | {"task_goal": _TASK},
     "OptimizationSettings": {
         **dict.fromkeys(
             ["learning_rate", "batch_size", "max_gradient_norm", "weight_decay", "target_update_rate"], _WEIGHTS
@@ -83,8 +87,8 @@ WHERE: dict[str, dict[str, str]] = {
     "CloningSettings": dict.fromkeys(["num_components", "binary_entries", "min_std"], _CLONING),
     "AlgorithmSettings": {"method": "algorithm/test_settings_matter.py::test_method_decides_what_is_trained"},
     "TaskSettings": dict.fromkeys(
-        ["label", "success_at", "success_share", "goal_start", "initial", "auxiliary", "auxiliary_ratio"],
-        "algorithm/test_task.py::test_every_setting_of_a_task_changes_what_is_learnt",
+        ["label", "success_at", "success_share", "goal_start", "goal_ridge", "initial", "auxiliary", "auxiliary_ratio"],
+        _TASK,
     ),
     "IngestSettings": {
         "mode": "data/test_ingest.py::test_auto_is_resident_while_the_shard_fits",
@@ -123,6 +127,14 @@ WHERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(["metric", "mode"], "sweep/test_results.py::test_seeds_are_averaged_and_settings_ranked"),
         "max_concurrent_trials": "sweep/test_running.py::test_the_engine_is_told_what_the_file_says",
         "max_failures": "sweep/test_running.py::test_the_engine_is_told_what_the_file_says",
+    },
+    "FinetuneSettings": {
+        **dict.fromkeys(["labelled", "pretrained", "max_concurrent", "max_failures"], _REFUSED_CELLS),
+        **dict.fromkeys(["arms", "unlabelled"], f"{_CELLS}test_the_arms_of_a_cell_differ_in_their_start_alone"),
+        **dict.fromkeys(
+            ["episodes", "seeds"], f"{_CELLS}test_cells_are_arms_times_sizes_times_seeds_with_arms_side_by_side"
+        ),
+        "tuning_trials": f"{_CELLS}test_tuning_trials_are_an_arms_own",
     },
 }
 

@@ -19,7 +19,7 @@ from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.checkpoint import find_checkpoint, load_weights, read_checkpoint
 from am_ray.settings import AlgorithmSettings, ModelSettings, TaskSettings
 from am_ray.settings_reader import to_mapping
-from am_ray.types import CheckpointError, DataSpec, DataStatistics
+from am_ray.types import CheckpointError, DataSpec, DataStatistics, TaskExamples
 
 # Parameters of `TaskGoal`, which a pre-trained network does not have.
 _TASK_PARTS = ".task."
@@ -32,13 +32,16 @@ class TaskStart:
     Attributes:
         statistics: Scale of the data that the network is built for: that of the pre-training data, where there are some.
         weights: Pre-trained ``state_dict``, or ``None`` for fresh weights.
-        goal: Where the learned goal tensor begins; ``None``: the mean of the data.
+        goal: Where the learned goal begins; ``None``: the mean of the data.
+        examples: What an affine goal is fitted to, with strength ``ridge``; ``None``: nothing.
         origin: Plain data on where the weights came from, or ``None``.
     """
 
     statistics: DataStatistics
     weights: Mapping[str, np.ndarray] | None
     goal: Mapping[str, np.ndarray] | None
+    examples: TaskExamples | None
+    ridge: float
     origin: Mapping[str, Any] | None
 
     @torch.no_grad()
@@ -52,7 +55,7 @@ class TaskStart:
             own = {name: value.numpy() for name, value in model.state_dict().items() if _TASK_PARTS in name}
             load_weights(model, {**own, **self.weights}, where="pre-trained weights")
         if self.goal is not None:
-            model.start_task_at(self.goal)
+            model.start_task_at(self.goal, self.examples, ridge=self.ridge)
 
 
 def task_start(path: str, task: TaskSettings, settings: AlgorithmSettings, skip_bad_files: bool = False) -> TaskStart:
@@ -71,12 +74,14 @@ def _task_start(
     path: str, task: TaskSettings, initial: str, model: ModelSettings, skip_bad_files: bool, manifest: Manifest
 ) -> TaskStart:
     facts = dataset_facts(path, skip_bad_files)
-    goal = None
+    goal, examples, ridge = None, None, task.goal_ridge
     if task.goal_start == "success":
-        goal = task_labels(read_dataset(path, skip_bad_files=skip_bad_files), task).goal
+        labels = task_labels(read_dataset(path, skip_bad_files=skip_bad_files), task)
+        goal, examples = labels.goal, labels.examples
+        ridge /= max(1, int(labels.fulfils.sum()))
     if not initial:
         statistics = dataset_facts(task.auxiliary, skip_bad_files).statistics if task.auxiliary else facts.statistics
-        return TaskStart(statistics, None, goal, None)
+        return TaskStart(statistics, None, goal, examples, ridge, None)
     checkpoint = read_checkpoint(initial)
     _check_fits(initial, checkpoint.spec, facts.spec, checkpoint.settings, model)
     origin = {
@@ -84,7 +89,7 @@ def _task_start(
         "update": checkpoint.state.update,
         "dataset_digest": checkpoint.origin.get("dataset", {}).get("digest"),
     }
-    return TaskStart(checkpoint.statistics, checkpoint.state.weights, goal, origin)
+    return TaskStart(checkpoint.statistics, checkpoint.state.weights, goal, examples, ridge, origin)
 
 
 def _check_fits(
@@ -100,6 +105,7 @@ def _check_fits(
             f"data with the features, goals and action bounds of the pre-training data."
         )
     before, now = to_mapping(settings.model), to_mapping(model)
+    now.pop("task_goal")  # a pre-trained network has none
     wrong = [f"model.{name} = {before[name]!r}, here {now[name]!r}" for name in now if before[name] != now[name]]
     if wrong:
         raise CheckpointError(

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> Report:
     from am_ray.tracking import sending
 
     comparison = compare(read_study(args.study))
-    sender = contextlib.nullcontext() if args.no_tracking else sending(Path(args.study), uri=args.tracking_uri)
+    sender = contextlib.nullcontext() if args.no_tracking else sending(comparison.study.folder, uri=args.tracking_uri)
     with sender:
         written = write_report(comparison, tracked=not args.no_tracking)
     _copy("--html", written.html, args.html)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,10 @@ from am_ray.data.reader import TrajectoryDataset, read_dataset
 from am_ray.data.shard import task_fulfilled
 from am_ray.data.writer import DatasetWriter
 from am_ray.settings import TaskSettings
-from am_ray.types import DatasetError
+from am_ray.types import DatasetError, EpisodeBlock, TaskExamples
+
+# Examples are read until there are so many: a map of a few hundred entries needs no more.
+MAX_EXAMPLES = 50_000
 
 
 @dataclass(frozen=True)
@@ -24,16 +27,20 @@ class TaskLabels:
     Attributes:
         fulfils: ``(e,)`` bool, by trajectory: it fulfils the task at a labelled transition that counts.
         goal: Mean over these trajectories of the state in which they (last) do, by goal feature; ``None`` without any.
+        examples: States of these trajectories before that one, with that one as their goal; ``None`` without any.
     """
 
     fulfils: np.ndarray
     goal: dict[str, np.ndarray] | None
+    examples: TaskExamples | None
 
 
 def task_labels(dataset: TrajectoryDataset, task: TaskSettings) -> TaskLabels:
     """Reads the labels of every trajectory, row group by row group."""
     fulfils: list[np.ndarray] = []
     sums: dict[str, np.ndarray] = {}
+    examples: list[TaskExamples] = []
+    num_examples = 0
     for window in dataset.windows():
         block = dataset.read_window(window)
         fulfilled = np.flatnonzero(task_fulfilled(block, task))
@@ -49,10 +56,32 @@ def task_labels(dataset: TrajectoryDataset, task: TaskSettings) -> TaskLabels:
             )
             for name, values in goals.items():
                 sums[name] = sums.get(name, 0.0) + values.sum(axis=0, dtype=np.float64)
+            if num_examples < MAX_EXAMPLES:
+                examples.append(_examples(block, last, goals))
+                num_examples += sum(len(values) for values in list(examples[-1].goals.values())[:1])
     mask = np.concatenate(fulfils)
     if not mask.any():
-        return TaskLabels(mask, None)
-    return TaskLabels(mask, {name: (total / mask.sum()).astype(np.float32) for name, total in sums.items()})
+        return TaskLabels(mask, None, None)
+    goal = {name: (total / mask.sum()).astype(np.float32) for name, total in sums.items()}
+    return TaskLabels(mask, goal, _joined(examples))
+
+
+def _examples(block: EpisodeBlock, last: Mapping[int, int], goals: Mapping[str, np.ndarray]) -> TaskExamples:
+    """Every state up to the fulfilment at row ``last[episode]``, with the goal (one per episode, in order) behind it."""
+    first = block.first_row[list(last)]
+    counts = np.array(list(last.values())) - first + 1
+    rows = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    return TaskExamples(
+        {name: values[rows] for name, values in block.observations.items() if values.ndim == 2},
+        {name: np.repeat(values, counts, axis=0) for name, values in goals.items() if values.ndim == 2},
+    )
+
+
+def _joined(parts: Sequence[TaskExamples]) -> TaskExamples:
+    return TaskExamples(
+        {name: np.concatenate([part.observations[name] for part in parts]) for name in parts[0].observations},
+        {name: np.concatenate([part.goals[name] for part in parts]) for name in parts[0].goals},
+    )
 
 
 def check_labelled(dataset: TrajectoryDataset, task: TaskSettings) -> TaskLabels:

@@ -38,7 +38,7 @@ from am_ray.models.encoders import Observation, random_shift
 from am_ray.models.objective import ActionScale, LossResult, frozen_copy
 from am_ray.models.task_goal import TaskGoal, with_task
 from am_ray.settings import AlgorithmSettings
-from am_ray.types import DataSpec, DataStatistics, GoalSource, TransitionBatch
+from am_ray.types import DataSpec, DataStatistics, GoalSource, TaskExamples, TransitionBatch
 
 
 class ActionableModel(nn.Module):
@@ -277,11 +277,13 @@ class ActionableModel(nn.Module):
         return [proposal.join(continuous, binary)]
 
     @torch.no_grad()
-    def start_task_at(self, goal: Mapping[str, np.ndarray]) -> None:
-        """Puts the learned goal tensors, averaged ones included, on a goal in the data's units."""
+    def start_task_at(
+        self, goal: Mapping[str, np.ndarray], examples: TaskExamples | None = None, *, ridge: float = 0.01
+    ) -> None:
+        """Puts the learned goals, averaged ones included, on given values; see `TaskGoal.start_at`."""
         for module in self.modules():
             if isinstance(module, TaskGoal):
-                module.start_at(goal)
+                module.start_at(goal, examples, ridge=ridge)
 
     @torch.no_grad()
     def best_action(self, observation: Observation, goal: Observation, *, generator: torch.Generator) -> BestAction:

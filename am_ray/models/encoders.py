@@ -79,7 +79,7 @@ class ObservationGoalEncoder(nn.Module):
         self, spec: DataSpec, statistics: DataStatistics, settings: ModelSettings, *, has_task: bool = False
     ) -> None:
         super().__init__()
-        self.task = TaskGoal(spec, statistics) if has_task else None
+        self.task = TaskGoal(spec, statistics, affine=settings.task_goal == "affine") if has_task else None
         self.vector_names = [n for n, shape in spec.observation_shapes.items() if len(shape) == 1]
         self.image_names = [n for n, shape in spec.observation_shapes.items() if len(shape) == 3]
         self.goal_names = list(spec.goal_indices)
@@ -105,7 +105,7 @@ class ObservationGoalEncoder(nn.Module):
 
     def forward(self, observation: Observation, goal: Observation) -> Tensor:
         if self.task is not None:
-            goal = self.task(goal)
+            goal = self.task(observation, goal)
         parts = []
         for name in self.vector_names:
             parts.append(self.observation_scale[name](observation[name]))

@@ -1,4 +1,9 @@
-"""A downstream task as a goal: a learned tensor in place of the goal input (paper, Sec. 4, fine-tuning)."""
+"""A downstream task as a goal: a learned tensor in place of the goal input (paper, Sec. 4, fine-tuning).
+
+Ours, beside it: a learned *affine map* of the state. One goal state cannot say "the box lifted, wherever it lies": the
+critic goes where the hand is in that state. A map says where the box lifted would be from here, and the pre-trained critic
+knows how to get there. Measured in docs/experiments_log.md.
+"""
 
 from __future__ import annotations
 
@@ -8,49 +13,82 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from am_ray.types import TASK, DataSpec, DataStatistics
+from am_ray.core.ridge import ridge_regression
+from am_ray.types import TASK, DataSpec, DataStatistics, TaskExamples
 
 # Images are bytes; the tensor is learnt in the units that the image encoder works in, (x / 255) - 0.5.
 _IMAGE_OFFSET, _IMAGE_SCALE = 127.5, 255.0
+_CLIP = 10.0  # of standardised states, as in the encoder
 
 
 class TaskGoal(nn.Module):
-    """One learned tensor per goal feature, in standardised units, starting at 0 (the data's mean; grey images).
+    """A learned goal, in standardised units: ``tensor`` (+ ``weight`` @ state, for one-dimensional features if affine).
 
-    It lies inside the encoder, so each averaged copy of a network has an averaged tensor of its own.
+    It starts at 0: the data's mean, grey images. It lies inside the encoder, so each averaged copy of a network has an
+    averaged goal of its own.
     """
 
-    def __init__(self, spec: DataSpec, statistics: DataStatistics) -> None:
+    def __init__(self, spec: DataSpec, statistics: DataStatistics, *, affine: bool = False) -> None:
         super().__init__()
-        self.tensor = nn.ParameterDict()
+        self.tensor, self.weight = nn.ParameterDict(), nn.ParameterDict()
         self.names = list(spec.goal_indices)
+        self.inputs = [name for name, shape in spec.observation_shapes.items() if len(shape) == 1]
+        size = sum(spec.observation_shapes[name][0] for name in self.inputs)
+        for name in self.inputs:
+            self.register_buffer(f"{name}_input_mean", torch.from_numpy(statistics.mean[name]).float().clone())
+            self.register_buffer(f"{name}_input_std", torch.from_numpy(statistics.std[name]).float().clone())
         for name, shape in spec.goal_shapes.items():
             self.tensor[name] = nn.Parameter(torch.zeros(shape))
             if len(shape) == 1:
                 picked = list(spec.goal_indices[name] or range(shape[0]))
                 mean, std = (torch.from_numpy(values[name])[picked] for values in (statistics.mean, statistics.std))
+                if affine:
+                    self.weight[name] = nn.Parameter(torch.zeros(shape[0], size))
             else:
                 mean, std = torch.tensor(_IMAGE_OFFSET), torch.tensor(_IMAGE_SCALE)
             self.register_buffer(f"{name}_mean", mean.float().clone())
             self.register_buffer(f"{name}_std", std.float().clone())
 
-    def forward(self, goal: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The goal features ``(b, ...)``, with the learned tensor in the rows that ``goal[TASK]`` marks."""
+    def forward(self, observation: Mapping[str, Tensor], goal: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The goal features ``(b, ...)``, with the learned goal in the rows that ``goal[TASK]`` marks."""
         is_task = goal[TASK]
+        state = self._state(observation) if self.weight else None
         filled = {}
         for name in self.names:
-            given = goal[name]
-            own = self.tensor[name] * self.get_buffer(f"{name}_std") + self.get_buffer(f"{name}_mean")
-            rows = is_task.reshape(-1, *[1] * (given.dim() - 1))
-            filled[name] = torch.where(rows, own, given.to(own.dtype))
+            own = self.tensor[name]
+            if state is not None and name in self.weight:
+                own = own + state @ self.weight[name].T
+            own = own * self.get_buffer(f"{name}_std") + self.get_buffer(f"{name}_mean")
+            rows = is_task.reshape(-1, *[1] * (goal[name].dim() - 1))
+            filled[name] = torch.where(rows, own, goal[name].to(own.dtype))
         return filled
 
     @torch.no_grad()
-    def start_at(self, goal: Mapping[str, np.ndarray]) -> None:
-        """Puts the learned tensor on a goal, in the data's units."""
+    def start_at(self, goal: Mapping[str, np.ndarray], examples: TaskExamples | None, *, ridge: float) -> None:
+        """Puts the learned goal on given values.
+
+        Args:
+            goal: In the data's units.
+            examples: States and the goals that they led to; an affine map is fitted to them.
+            ridge: Strength of that fit; see `am_ray.core.ridge`.
+        """
         for name in self.names:
-            value = torch.from_numpy(np.asarray(goal[name], np.float32))
-            self.tensor[name].copy_((value - self.get_buffer(f"{name}_mean")) / self.get_buffer(f"{name}_std"))
+            mean, std = self.get_buffer(f"{name}_mean"), self.get_buffer(f"{name}_std")
+            if name in self.weight and examples is not None:
+                state = self._state({n: torch.from_numpy(examples.observations[n]) for n in self.inputs})
+                wanted = (torch.from_numpy(examples.goals[name]) - mean) / std
+                found = ridge_regression(state.numpy(), wanted.numpy(), strength=ridge)
+                self.tensor[name].copy_(torch.from_numpy(found.offset))
+                self.weight[name].copy_(torch.from_numpy(found.weight))
+            else:
+                self.tensor[name].copy_((torch.from_numpy(np.asarray(goal[name], np.float32)) - mean) / std)
+
+    def _state(self, observation: Mapping[str, Tensor]) -> Tensor:
+        parts = [
+            ((observation[n] - self.get_buffer(f"{n}_input_mean")) / self.get_buffer(f"{n}_input_std"))
+            for n in self.inputs
+        ]
+        return torch.cat(parts, dim=-1).clamp(-_CLIP, _CLIP)
 
 
 def with_task(goal: Mapping[str, Tensor], is_task: Tensor) -> dict[str, Tensor]:

@@ -66,6 +66,8 @@ def test_every_setting_of_a_task_changes_what_is_learnt(
         ["task.success_at=any"],
         ["task.success_share=0.9"],
         ["task.goal_start=mean"],
+        ["task.goal_ridge=40"],
+        ["algorithm.model.task_goal=tensor"],
         [f"task.initial={pretrained}"],
         [auxiliary],
     ):
@@ -87,6 +89,9 @@ def start_of(labelled: str, *overrides: str) -> dict[str, np.ndarray]:
     return dict(learner.training_state().weights)
 
 
+TENSOR = "algorithm.model.task_goal=tensor"
+
+
 def test_pretrained_weights_are_the_start_and_the_tensor_stands_at_the_mean_success(
     labelled: str, pretrained: str
 ) -> None:
@@ -95,7 +100,7 @@ def test_pretrained_weights_are_the_start_and_the_tensor_stands_at_the_mean_succ
     from am_ray.settings import TaskSettings
 
     checkpoint = read_checkpoint(next(iter(sorted(Path(pretrained).glob("checkpoint-*")))))
-    start = start_of(labelled, f"task.initial={pretrained}")
+    start = start_of(labelled, TENSOR, f"task.initial={pretrained}")
     for name, value in checkpoint.state.weights.items():
         assert np.array_equal(start[name], value), name
     goal = task_labels(read_dataset(labelled), TaskSettings()).goal
@@ -104,6 +109,15 @@ def test_pretrained_weights_are_the_start_and_the_tensor_stands_at_the_mean_succ
     for copy in ("critic", "target_critic", "acting_critic"):
         assert np.allclose(start[f"{copy}.encoder.task.tensor.state"], expected, atol=1e-5)
     assert (start_of(labelled, "task.goal_start=mean")["critic.encoder.task.tensor.state"] == 0).all()
+
+
+def test_an_affine_goal_starts_at_the_regression_of_successes_on_the_states_before(labelled: str) -> None:
+    weights = start_of(labelled)
+    assert np.abs(weights["critic.encoder.task.weight.state"]).max() > 0.1
+    assert not any(".task.weight." in name for name in start_of(labelled, TENSOR))
+    # A strong ridge leaves no map.
+    stiff = start_of(labelled, "task.goal_ridge=1e9")
+    assert np.abs(stiff["critic.encoder.task.weight.state"]).max() < 1e-6
 
 
 def test_scratch_and_pretrained_differ_in_nothing_but_weights_and_scale(labelled: str, pretrained: str) -> None:

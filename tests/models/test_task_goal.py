@@ -12,7 +12,14 @@ from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.policy import GoalConditionedPolicy, build_model
 from am_ray.models.task_goal import TaskGoal, with_task
 from am_ray.settings import AlgorithmSettings, CriticLossSettings, ModelSettings
-from am_ray.types import DataSpec, DataStatistics, EnvironmentContractError, GoalSource, TransitionBatch
+from am_ray.types import (
+    DataSpec,
+    DataStatistics,
+    EnvironmentContractError,
+    GoalSource,
+    TaskExamples,
+    TransitionBatch,
+)
 
 SPEC = DataSpec(
     {"state": (3,), "front": (8, 8, 3)},
@@ -63,7 +70,7 @@ def _batch(source: list[int], seed: int = 0) -> TransitionBatch[torch.Tensor]:
 def test_it_fills_the_rows_of_the_task_and_no_others() -> None:
     task = TaskGoal(SPEC, STATISTICS)
     goal = _batch([0, 2]).goal
-    filled = task(with_task(goal, torch.tensor([False, True])))
+    filled = task(_batch([0, 2]).observation, with_task(goal, torch.tensor([False, True])))
     assert torch.equal(filled["state"][0], goal["state"][0])
     assert torch.equal(filled["front"][0], goal["front"][0].float())
     # It starts at the data's mean (entries 0 and 2 of the state) and at grey.
@@ -78,9 +85,37 @@ def test_it_can_start_at_a_goal_in_every_copy_of_the_network() -> None:
     marked = with_task(_batch([2]).goal, torch.tensor([True]))
     for critic in (model.critic, model.target_critic, model.acting_critic):
         assert critic.encoder.task is not None
-        filled = critic.encoder.task(marked)
+        filled = critic.encoder.task(_batch([2]).observation, marked)
         assert filled["state"][0].tolist() == [5.0, 7.0]
         assert torch.allclose(filled["front"], torch.tensor(255.0))
+
+
+def test_an_affine_goal_is_fitted_to_what_states_led_to() -> None:
+    model = _model()
+    rng = np.random.default_rng(0)
+    states = rng.normal([1.0, 2.0, 3.0], [1.0, 1.0, 0.5], (400, 3)).astype(np.float32)
+    # Success is where the second entry was; the goal is made of entries 0 and 2.
+    goals = np.stack([states[:, 1] + 0.5, np.full(400, 4.0)], axis=1).astype(np.float32)
+    start = {"state": goals.mean(axis=0), "front": np.full((8, 8, 3), 255.0)}
+    model.start_task_at(start, TaskExamples({"state": states}, {"state": goals}), ridge=1e-6)
+    batch = _batch([2, 2, 0])
+    for critic in (model.critic, model.target_critic, model.acting_critic):
+        assert critic.encoder.task is not None
+        filled = critic.encoder.task(batch.observation, with_task(batch.goal, torch.tensor([True, True, False])))
+        expected = torch.stack([batch.observation["state"][:2, 1] + 0.5, torch.full((2,), 4.0)], dim=1)
+        assert torch.allclose(filled["state"][:2], expected, atol=1e-3)
+        assert torch.equal(filled["state"][2], batch.goal["state"][2])
+        assert torch.allclose(filled["front"][:2], torch.tensor(255.0))
+
+
+def test_a_tensor_takes_the_mean_of_the_examples_and_no_state_moves_it() -> None:
+    model = _model(replace(SETTINGS, model=replace(SETTINGS.model, task_goal="tensor")))
+    examples = TaskExamples({"state": np.eye(3, dtype=np.float32)}, {"state": np.eye(3, 2, dtype=np.float32)})
+    model.start_task_at({"state": np.array([5.0, 7.0]), "front": np.zeros((8, 8, 3))}, examples, ridge=1e-6)
+    task = model.critic.encoder.task
+    assert task is not None
+    filled = task(_batch([2, 2]).observation, with_task(_batch([2, 2]).goal, torch.tensor([True, True])))
+    assert filled["state"].tolist() == [[5.0, 7.0], [5.0, 7.0]]
 
 
 def test_the_goal_of_a_task_row_does_not_matter_and_that_of_another_row_does() -> None:
