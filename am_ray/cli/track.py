@@ -36,7 +36,7 @@ def _sync(args: argparse.Namespace) -> Report:
     report = _status(args)
     text = f"{sent} records sent\n{report.text}"
     if problem:
-        text += f"\nended early: {problem}"
+        text += f"\nnot all of it: {problem}"
     return Report(text, {"sent_now": sent, "problem": problem} | report.data, report.code)
 
 

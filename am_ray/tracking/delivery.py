@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +10,14 @@ from pathlib import Path
 
 from am_ray.tracking.delivery_state import DeliveryState, load_state, locked
 from am_ray.tracking.known_points import KnownPoints
-from am_ray.tracking.mlflow_store import MAX_METRICS, MlflowStore, RefusedError, RunLostError, is_refusal
+from am_ray.tracking.mlflow_store import (
+    MAX_METRICS,
+    MlflowStore,
+    RefusedError,
+    RunDeletedError,
+    RunLostError,
+    is_refusal,
+)
 from am_ray.tracking.redaction import key_name
 from am_ray.tracking.spool import FOLDER, Entry, Record, absolute, parent_folder, read_entries, run_record, spool_path
 from am_ray.tracking.target import Target
@@ -42,6 +50,7 @@ class Delivery:
 
         Raises:
             BusyError: Another process is at it.
+            RunDeletedError: There is something to send, for a run that was deleted in MLflow.
             Exception: What the network, or MLflow, raised; what was sent until then is recorded.
         """
         with locked(folder / FOLDER / "lock", wait=False) as mine:
@@ -52,7 +61,8 @@ class Delivery:
                 return 0
             try:
                 if verify and state.run_id:
-                    self._store.check_run(state.run_id)
+                    with contextlib.suppress(RunDeletedError):  # nothing may be left to send
+                        self._store.check_run(state.run_id)
                 return self._send_all(folder, state)
             except RunLostError:
                 logger.warning("%s: MLflow has lost its run; all of it is sent again", folder)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_METRICS, MAX_PARAMS_OR_TAGS = 1_000, 100
 MAX_DIGEST_LENGTH = 36
 RUN_KEY, CHECKPOINT_KEY = "am_ray.run_key", "am_ray.checkpoint"
+_ALL_RUNS = 3  # mlflow.entities.ViewType.ALL
 # What MLflow says of a request that it will never take.
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST")
 _SETTINGS = {
@@ -35,7 +36,11 @@ class RefusedError(Exception):
 
 
 class RunLostError(Exception):
-    """The run was deleted, or MLflow's store was made anew."""
+    """MLflow knows no such run: its store was made anew."""
+
+
+class RunDeletedError(Exception):
+    """Somebody deleted the run in MLflow, where it can be restored; it is not sent again behind their back."""
 
 
 Point = tuple[str, float, int, int]  # key, value, milliseconds since 1970, step
@@ -65,17 +70,25 @@ class MlflowStore:
             if found is not None and found.lifecycle_stage != "active":
                 name = self._target.experiment
                 raise OSError(f"the experiment {name!r} was deleted: run 'mlflow experiments restore', or purge it")
-            location = None if self._target.artifacts is None else str(self._target.artifacts)
-            self._experiment = (
-                found.experiment_id
-                if found is not None
-                else self._client.create_experiment(self._target.experiment, artifact_location=location)
-            )
+            self._experiment = found.experiment_id if found is not None else self._create_experiment()
         return self._experiment
 
+    def _create_experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        name, artifacts = self._target.experiment, self._target.artifacts
+        try:
+            return str(self._client.create_experiment(name, None if artifacts is None else str(artifacts)))
+        except MlflowException:
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return str(found.experiment_id)  # another sender was first
+
     def find_run(self, key: str) -> str:
-        """Id of the run that was created for ``key``, or an empty text."""
-        found = self._client.search_runs([self.experiment], f"tags.`{RUN_KEY}` = '{key}'", max_results=1)
+        """Id of the run that was created for ``key``, even if it was deleted since, or an empty text."""
+        words = f"tags.`{RUN_KEY}` = '{key}'"
+        found = self._client.search_runs([self.experiment], words, run_view_type=_ALL_RUNS, max_results=1)
         return str(found[0].info.run_id) if found else ""
 
     def create_run(self, key: str, name: str, tags: Mapping[str, str], parent: str, start_ms: int) -> str:
@@ -86,17 +99,17 @@ class MlflowStore:
         return str(run.info.run_id)
 
     def check_run(self, run_id: str) -> None:
-        """Raises `RunLostError` if there is no such run (any more)."""
+        """Raises `RunLostError` if there is no such run, `RunDeletedError` if it was deleted."""
         from mlflow.exceptions import MlflowException
 
         try:
-            gone = self._client.get_run(run_id).info.lifecycle_stage != "active"
+            deleted = self._client.get_run(run_id).info.lifecycle_stage != "active"
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            gone = True
-        if gone:
-            raise RunLostError(run_id)
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST" and is_refusal(error):
+                raise RunLostError(run_id) from error
+            raise
+        if deleted:
+            raise RunDeletedError(f"the run {run_id} was deleted in MLflow: restore it there, and sync again")
 
     def log(
         self,

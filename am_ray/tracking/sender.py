@@ -17,7 +17,7 @@ from pathlib import Path
 
 from am_ray.tracking.delivery import BusyError, Delivery
 from am_ray.tracking.delivery_state import locked
-from am_ray.tracking.mlflow_store import MlflowStore
+from am_ray.tracking.mlflow_store import MlflowStore, RunDeletedError
 from am_ray.tracking.spool import find_folders, spool_path
 from am_ray.tracking.target import Target, resolve_target
 
@@ -87,6 +87,9 @@ class Sender:
                     self._connected().deliver(folder)
             except BusyError:
                 clean = False
+            except RunDeletedError as error:
+                logger.warning("tracking: %s: %s", folder, error)
+                self._sizes[folder] = size
             except Exception as error:
                 self._failed(error)
                 return False
@@ -107,6 +110,7 @@ class Sender:
             text = "tracking: %s does not take records (%.300s); they are kept, and sent when it does"
             logger.warning(text, self._target.shown, reason)
         self._failures += 1
+        self._delivery = None  # what it knows of the server may be what is wrong
 
     def _progress(self, count: int) -> bool:
         """After ``count`` records were taken; whether there is time for more."""

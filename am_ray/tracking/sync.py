@@ -9,7 +9,7 @@ from pathlib import Path
 
 from am_ray.tracking.delivery import BusyError, Delivery
 from am_ray.tracking.delivery_state import load_state, unsent_records
-from am_ray.tracking.mlflow_store import MlflowStore
+from am_ray.tracking.mlflow_store import MlflowStore, RunDeletedError
 from am_ray.tracking.sender import store_lock
 from am_ray.tracking.spool import find_folders, run_record
 from am_ray.tracking.target import Target, TrackingError, resolve_target
@@ -60,21 +60,24 @@ def sync(root: Path, uri: str | None = None) -> tuple[int, str]:
     """Sends everything below ``root`` that MLflow does not have; runs that it lost are sent again.
 
     Returns:
-        Records sent by this call, and why it ended early (empty: it did not).
+        Records sent by this call, and why some were not (empty: all were).
 
     Raises:
         TrackingError: There is nothing, or the address cannot work.
     """
     target, folders = resolve_target(root, uri), _folders(root)
-    sent, problem, delivery = 0, "", None
+    sent, problem, deleted, delivery = 0, "", "", None
     for pause_s in (*_PAUSES_S, 0.0):
         try:
             delivery = delivery or Delivery(MlflowStore(target), target)
             while folders:
-                with store_lock(target):
-                    sent += delivery.deliver(folders[0], verify=True)
+                try:
+                    with store_lock(target):
+                        sent += delivery.deliver(folders[0], verify=True)
+                except RunDeletedError as error:
+                    deleted = f"{folders[0]}: {error}"
                 folders.pop(0)
-            return sent, ""
+            return sent, deleted
         except BusyError as error:
             problem = f"{error}: another process is sending it"
         except Exception as error:

@@ -216,15 +216,34 @@ def test_more_than_a_request_holds(storage: Path, delivery: Delivery, mlflow: Ml
 
 
 def test_a_store_made_anew_gets_all_of_it_again(
-    storage: Path, target: Target, empty_database: Path, caplog: pytest.LogCaptureFixture
+    storage: Path, mlflow: Mlflow, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_run(storage / "a", steps=range(5))
-    assert sync(storage)[1] == ""
-    Mlflow(target.uri).client.delete_run(Mlflow(target.uri).run("a").info.run_id)
+    assert sync(storage) == (8, "")
+    mlflow.client._tracking_client.store._hard_delete_run(mlflow.run("a").info.run_id)
     with caplog.at_level(logging.WARNING):
         assert sync(storage) == (8, "")
     assert "MLflow has lost its run" in caplog.text
-    assert Mlflow(target.uri).counts("a") == once(range(5))
+    assert mlflow.counts("a") == once(range(5))
+
+
+def test_a_run_that_was_deleted_in_mlflow_stays_deleted_and_loses_nothing(
+    storage: Path, target: Target, mlflow: Mlflow
+) -> None:
+    write_run(storage / "a", steps=range(5))
+    sync(storage)
+    run_id = mlflow.run("a").info.run_id
+    mlflow.client.delete_run(run_id)
+    assert sync(storage) == (0, "")
+    write_run(storage / "a", steps=range(5, 10))
+    write_run(storage / "b")
+    sent, problem = sync(storage)
+    assert sent == 13 and "was deleted in MLflow" in problem
+    state_path(storage / "a", target).unlink()
+    assert sync(storage)[0] == 0 and mlflow.runs(**{"mlflow.runName": "a"}) == []
+    mlflow.client.restore_run(run_id)
+    assert sync(storage)[1] == ""
+    assert mlflow.run("a").info.run_id == run_id and mlflow.counts("a") == once(range(10))
 
 
 def test_the_same_spools_go_to_several_stores(storage: Path, empty_database: Path, tmp_path: Path) -> None:
@@ -259,6 +278,12 @@ def test_a_run_id_in_the_environment_changes_nothing(
     target = resolve_target(storage / "b", None)
     Delivery(MlflowStore(target), target).deliver(storage / "b")
     assert mlflow.counts("a") == mlflow.counts("b") == once(range(10))
+
+
+def test_two_senders_may_be_the_first(storage: Path, target: Target, mlflow: Mlflow) -> None:
+    stores = [MlflowStore(target) for _ in range(2)]
+    created = stores[0]._create_experiment()
+    assert stores[1]._create_experiment() == created == stores[1].experiment
 
 
 def test_a_deleted_experiment_loses_nothing(storage: Path, target: Target, mlflow: Mlflow) -> None:
