@@ -6,14 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from am_ray.cli.compare import comparison_report
 from am_ray.cli.report import Report, table_text
 
 
 def add_parser(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "demo",
-        help="collect, pre-train and evaluate at a small scale; what 'make demo' runs",
-        description="Data, training, evaluation and a figure in some minutes on two CPU cores.",
+        help="collect, pre-train, evaluate, fine-tune and compare at a small scale; what 'make demo' runs",
+        description="Data, training, evaluation, fine-tuning with and without pre-training, in some minutes on two CPU "
+        "cores.",
     )
     parser.add_argument("--out", metavar="DIR", help="default: runs/demo; with --images runs/demo-images")
     parser.add_argument("--images", action="store_true", help="observe 48 px images instead of the state")
@@ -28,4 +30,7 @@ def run(args: argparse.Namespace) -> Report:
     scale = IMAGE_DEMO if args.images else STATE_DEMO
     scale = smoke(scale) if args.smoke else scale
     result = run_demo(Path(args.out or scale.out), scale)
-    return Report(f"{table_text(result.table)}\n\n{result.footer}", result.summary)
+    parts = [table_text(result.table)]
+    if result.comparison is not None and result.report is not None:
+        parts.append(comparison_report(result.comparison, result.report).text)
+    return Report("\n\n".join([*parts, result.footer]), result.summary)

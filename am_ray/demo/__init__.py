@@ -1,5 +1,6 @@
-"""``make demo``: the main job at a small scale. PyBullet -> Parquet -> Ray Data -> RLlib -> evaluation, then a table.
+"""``make demo``: the main job at a small scale, PyBullet -> Parquet -> Ray Data -> RLlib -> evaluation, then a table.
 
+It ends in what pre-training is for: a task learnt from few labelled episodes, with and without it, compared.
 The settings beside this file are the demo's defaults; they are ordinary recipe and config files, and every stage is
 the public command's own function. Data that are there already are used again; training always begins anew.
 """
@@ -22,6 +23,10 @@ from am_ray.types import AmRayError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from am_ray.comparison import Comparison
+    from am_ray.comparison.output import Written
+    from am_ray.study_settings import StudySettings
+
 logger = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
@@ -40,6 +45,9 @@ class DemoScale:
         episodes: Of data; ``None`` means as the recipe says.
         updates: Of the learner at most; ``None`` means as the config says.
         goals: Evaluation episodes per task.
+        downstream: File name of the labelled data's recipe; empty: no fine-tuning.
+        finetune: File name of the fine-tuning study's config.
+        smoke: Everything of the study in its smallest size.
     """
 
     out: str
@@ -48,9 +56,14 @@ class DemoScale:
     episodes: int | None = None
     updates: int | None = None
     goals: int = 64
+    downstream: str = ""
+    finetune: str = ""
+    smoke: bool = False
 
 
-STATE_DEMO = DemoScale("runs/demo", "recipe.yaml", "pretrain.yaml")
+STATE_DEMO = DemoScale(
+    "runs/demo", "recipe.yaml", "pretrain.yaml", downstream="downstream.yaml", finetune="finetune.yaml"
+)
 IMAGE_DEMO = DemoScale("runs/demo-images", "recipe_images.yaml", "pretrain_images.yaml")
 
 
@@ -60,16 +73,18 @@ class DemoError(AmRayError):
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The table of success rates, where the rest is, and the numbers of ``summary.json``."""
+    """The table of success rates, where the rest is, the numbers of ``summary.json``, and the comparison of arms."""
 
     table: Table
     footer: str
     summary: dict[str, Any]
+    comparison: Comparison | None = None
+    report: Written | None = None
 
 
 def smoke(scale: DemoScale) -> DemoScale:
     """A minute's worth, to see that all parts work; its numbers mean nothing."""
-    return replace(scale, out=f"{scale.out}-smoke", episodes=40, updates=40, goals=2)
+    return replace(scale, out=f"{scale.out}-smoke", episodes=40, updates=40, goals=2, smoke=True)
 
 
 def run_demo(out: Path, scale: DemoScale) -> DemoResult:
@@ -87,15 +102,21 @@ def run_demo(out: Path, scale: DemoScale) -> DemoResult:
         _pretrain_side_by_side(out, scale)
     with _Stopwatch("evaluate", seconds):
         table, summary = _evaluate(out, scale)
+    comparison = report = None
+    if scale.finetune:
+        with _Stopwatch("finetune", seconds):
+            comparison, report = _finetune(out, scale)
+        summary["finetune"] = comparison.to_json()
     total = time.perf_counter() - began
     summary |= {"seconds": round(total, 1), "stages": {name: round(value, 1) for name, value in seconds.items()}}
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     stages = ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
     footer = (
         f"{total / 60:.1f} minutes ({stages}) on {os.cpu_count()} CPUs.\n"
-        f"Figure {out / 'panels.png'}, animation {out / 'episode.gif'}, numbers {out / 'summary.json'}."
+        f"Figure {out / 'panels.png'}, animation {out / 'episode.gif'}, numbers {out / 'summary.json'}.\n"
+        f"All runs in MLflow: am-ray ui --storage {out}"
     )
-    return DemoResult(table, footer, summary)
+    return DemoResult(table, footer, summary, comparison, report)
 
 
 class _Stopwatch:
@@ -174,3 +195,37 @@ def _evaluate(out: Path, scale: DemoScale) -> tuple[Table, dict[str, Any]]:
     kinds = ", ".join(ours.env_kwargs["kinds"])
     title = f"Tray, {ours.env_kwargs['arm']} arm, kinds {kinds}; goals from seeds that are not in the data"
     return results_table({name: results for name, results in rows.items() if results}, title=title), summary
+
+
+def _finetune(out: Path, scale: DemoScale) -> tuple[Comparison, Written]:
+    """A task from few labelled episodes, from fresh and from pre-trained weights; logged to MLflow, and compared."""
+    from am_ray.collection import collect
+    from am_ray.comparison import compare, read_study
+    from am_ray.comparison.output import track_comparison, write_comparison
+    from am_ray.finetuning import finetune, prepare
+    from am_ray.tracking import sending
+
+    collect(_HERE / scale.downstream, out / "labelled", episodes=scale.episodes)
+    # Pre-training began anew, so what was fine-tuned from an earlier one is of another start.
+    shutil.rmtree(out / "finetune", ignore_errors=True)
+    study = prepare(_study_settings(out, scale), run_name="finetune", storage=out)
+    with sending(study.folder):
+        finetune(study)
+        comparison = compare(read_study(study.folder))
+        written = write_comparison(comparison)
+        track_comparison(comparison, written)
+    return comparison, written
+
+
+def _study_settings(out: Path, scale: DemoScale) -> StudySettings:
+    from am_ray.settings_reader import read_settings
+    from am_ray.strict_yaml import apply_overrides, load_yaml
+    from am_ray.study_settings import StudySettings
+
+    path = _HERE / scale.finetune
+    mapping = load_yaml(path)
+    mapping["finetune"] |= {"labelled": str(out / "labelled"), "pretrained": str(out / OURS)}
+    if scale.smoke:
+        tiny = ("training.updates=20", "evaluation.episodes=2", "finetune.episodes=[5]", "finetune.seeds=[0]")
+        mapping = apply_overrides(mapping, tiny)
+    return read_settings(StudySettings, mapping, str(path))
