@@ -99,6 +99,7 @@ class _Study:
         found = {trial.name: self._files[trial.name].result(trial) for trial in trials}
         self._ended = {name: result for name, result in found.items() if result and result.status != "failed"}
         self._before = len(self._ended)
+        self._error: Exception | None = None
 
     @property
     def open(self) -> list[Trial]:
@@ -129,8 +130,12 @@ class _Study:
             with self._stoppable(), progress_bar("trials", len(trials)) as advance:
 
                 def on_end(index: int, failed: bool) -> None:
-                    self._end(trials[index], failed)
                     advance(1)
+                    try:
+                        self._end(trials[index], failed)
+                    except Exception as error:  # not in the middle of Tune's own work
+                        self._error = self._error or error
+                        self._stop.request()
 
                 run_in_tune(
                     [self._jobs[trial.name] for trial in trials],
@@ -142,6 +147,8 @@ class _Study:
                     stop=self._stop,
                     on_end=on_end,
                 )
+        if self._error is not None:
+            raise self._error
 
     def _scheduler(self, trials: list[Trial], settings: SchedulerSettings | None, metric: str, mode: str) -> Any:
         if settings is None or settings.name == "fifo":

@@ -40,19 +40,21 @@ class Trial:
         settings: What is trained, and how.
         evaluation: How its policy is tried.
         tags: What tells it from the others (arm, seed, ...): MLflow tags, columns of the table.
+        sha256: Of what it is about, reckoned once, on the driver. The dataset's path is left out: data may move, and runs
+            record their digest.
     """
 
     name: str
     settings: PretrainSettings
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     tags: Mapping[str, str] = field(default_factory=dict)
+    sha256: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def sha256(self) -> str:
-        """Of what it is about. The dataset's path is left out: data may move, and runs record their digest."""
+    def __post_init__(self) -> None:
         settings = dataclasses.replace(self.settings, dataset="")
         content = {"settings": to_mapping(settings), "evaluation": to_mapping(self.evaluation)}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        object.__setattr__(self, "sha256", digest)
 
 
 @dataclass(frozen=True)

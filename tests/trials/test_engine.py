@@ -84,6 +84,8 @@ def test_trials_are_trained_evaluated_and_left_alone_afterwards(points: str, tmp
     assert (len(seen), after) == (2, before)
     with pytest.raises(SettingsError, match="holds a trial of other settings"):
         run_trials([longer(trials[0], updates=30)], folder=tmp_path, tracked=False)
+    moved = replace(trials[0], settings=replace(trials[0].settings, dataset="/elsewhere"))
+    assert run_trials([moved], folder=tmp_path, tracked=False) == results[:1]
 
 
 @pytest.mark.slow
@@ -156,6 +158,18 @@ def test_what_cannot_be_evaluated_is_not_trained(points: str, tmp_path: Path) ->
     with pytest.raises(SettingsError, match="names good;"):
         run_trials([good, good], folder=tmp_path, tracked=False)
     assert not (tmp_path / "trials").exists()
+
+
+@pytest.mark.slow
+def test_an_error_of_the_callers_arrives_as_it_is(points: str, tmp_path: Path, local_ray: None) -> None:
+    def refuse(result: TrialResult) -> None:
+        raise ZeroDivisionError(result.name)
+
+    trials = [trial_for(name, settings_for(points)) for name in ("a", "b", "c")]
+    with pytest.raises(ZeroDivisionError, match="a"):
+        run_trials(trials, folder=tmp_path, tracked=False, max_concurrent=1, on_result=refuse)
+    assert not (tmp_path / "trials" / "c").exists()
+    assert [result.status for result in run_trials(trials[:1], folder=tmp_path, tracked=False)] == ["completed"]
 
 
 def test_an_evaluation_without_episodes_that_count_is_no_result() -> None:
