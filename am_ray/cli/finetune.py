@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +12,10 @@ from typing import TYPE_CHECKING, Any
 from am_ray.cli.compare import comparison_report, write_report
 from am_ray.cli.evaluate import json_mapping
 from am_ray.cli.report import Report
-from am_ray.progress import progress_bar
 
 if TYPE_CHECKING:
     from am_ray.finetuning.study import FinetuneResult, Study
     from am_ray.study_settings import StudySettings
-    from am_ray.trials import TrialResult
-
-logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: Any) -> None:
@@ -72,8 +66,7 @@ def run(args: argparse.Namespace) -> Report:
         return _plan(study)
     tracked = not args.no_tracking
     with sending(study.folder, uri=args.tracking_uri) if tracked else nullcontext():
-        with _shown(len(study.cells)) as on_result:
-            result = finetune(study, resume=args.resume, tracked=tracked, on_result=on_result)
+        result = finetune(study, resume=args.resume, tracked=tracked)
         return _report(study, result, tracked)
 
 
@@ -108,20 +101,6 @@ def _plan(study: Study) -> Report:
         *(f"  {cell.name}" for cell in study.cells),
     ]
     return Report("\n".join(lines), {"cells": [cell.name for cell in study.cells], "folder": str(study.folder)})
-
-
-@contextmanager
-def _shown(total: int) -> Iterator[Callable[[TrialResult], None]]:
-    with progress_bar("cells", total) as advance:
-
-        def show(result: TrialResult) -> None:
-            advance(1)
-            rate = result.metrics.get("eval/success_rate")
-            logger.info(
-                "%s: %s%s", result.name, result.status, "" if rate is None else f", success rate {100 * rate:.0f} %"
-            )
-
-        yield show
 
 
 def _report(study: Study, result: FinetuneResult, tracked: bool) -> Report:
