@@ -81,6 +81,8 @@ class JobsClient:
     def _connect(self) -> JobSubmissionClient:
         from ray.job_submission import JobSubmissionClient
 
+        # It would say that a log has ended in the middle of what follows.
+        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
         # Ray's client prefers this variable to its argument, and what was checked must be what is used.
         before = os.environ.get(_ADDRESS_VARIABLE)
         os.environ[_ADDRESS_VARIABLE] = self.access.address
