@@ -51,6 +51,7 @@ def test_the_engine_is_told_what_the_file_says(points: str, tmp_path: Path, monk
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SQLAlchemy's, about how MLflow calls it
 def test_a_sweep_is_tracked_once_whatever_happens(points: str, tmp_path: Path, local_ray: None) -> None:
     from mlflow import MlflowClient
 
