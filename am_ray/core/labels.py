@@ -46,6 +46,23 @@ def steps_to_fulfilment(first_row: Rows, num_transitions: Rows, fulfilled: Flags
     return steps
 
 
+def onsets(first_row: Rows, label: Flags, fulfilled: Rows) -> Rows:
+    """The first row of the unbroken run of labelled transitions that each fulfilling row ends, ``(k,)``.
+
+    Holding an object is labelled all the while it is held: the run's start is where it was lifted, and what is done with
+    it afterwards says nothing of the task.
+
+    Args:
+        first_row: Row of the first state of the trajectory of each fulfilling row, ``(k,)``.
+        label: ``(r,)``: the data's label of the transition that begins at a row.
+        fulfilled: Rows that fulfil the task, ``(k,)``; labelled.
+    """
+    rows = np.arange(len(label))
+    unlabelled = np.maximum.accumulate(np.where(label, -1, rows))
+    start: Rows = np.maximum(unlabelled[fulfilled] + 1, first_row)
+    return start
+
+
 def label_transitions(
     first_row: Rows,
     num_transitions: Rows,

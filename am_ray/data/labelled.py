@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from am_ray.core.labels import onsets
 from am_ray.data.manifest import MANIFEST_PATH
 from am_ray.data.reader import TrajectoryDataset, read_dataset
-from am_ray.data.shard import task_fulfilled
+from am_ray.data.shard import task_fulfilled, task_label
 from am_ray.data.writer import DatasetWriter
 from am_ray.settings import TaskSettings
 from am_ray.types import DatasetError, EpisodeBlock, TaskExamples
@@ -26,7 +27,8 @@ class TaskLabels:
 
     Attributes:
         fulfils: ``(e,)`` bool, by trajectory: it fulfils the task at a labelled transition that counts.
-        goal: Mean over these trajectories of the state in which they (last) do, by goal feature; ``None`` without any.
+        goal: Mean, by goal feature, of the state with which their last success begins (`am_ray.core.labels.onsets`); ``None``
+            without any.
         examples: States of these trajectories before that one, with that one as their goal; ``None`` without any.
     """
 
@@ -47,17 +49,18 @@ def task_labels(dataset: TrajectoryDataset, task: TaskSettings) -> TaskLabels:
         episode = np.searchsorted(block.first_row, fulfilled, side="right") - 1
         # The last fulfilment of each trajectory: rows rise, so a later one replaces an earlier one.
         last = dict(zip(episode.tolist(), fulfilled.tolist(), strict=True))
+        chosen = np.array(list(last), np.int64)
         mask = np.zeros(block.num_episodes, np.bool_)
-        mask[list(last)] = True
+        mask[chosen] = True
         fulfils.append(mask)
         if last:
-            goals = dataset.spec.goal_of(
-                {n: v[np.array(list(last.values())) + 1] for n, v in block.observations.items()}
-            )
+            first = block.first_row[chosen]
+            begin = onsets(first, task_label(block, task), np.array(list(last.values())))
+            goals = dataset.spec.goal_of({name: values[begin + 1] for name, values in block.observations.items()})
             for name, values in goals.items():
                 sums[name] = sums.get(name, 0.0) + values.sum(axis=0, dtype=np.float64)
             if num_examples < MAX_EXAMPLES:
-                examples.append(_examples(block, last, goals))
+                examples.append(_examples(block, first, begin, goals))
                 num_examples += sum(len(values) for values in list(examples[-1].goals.values())[:1])
     mask = np.concatenate(fulfils)
     if not mask.any():
@@ -66,10 +69,11 @@ def task_labels(dataset: TrajectoryDataset, task: TaskSettings) -> TaskLabels:
     return TaskLabels(mask, goal, _joined(examples))
 
 
-def _examples(block: EpisodeBlock, last: Mapping[int, int], goals: Mapping[str, np.ndarray]) -> TaskExamples:
-    """Every state up to the fulfilment at row ``last[episode]``, with the goal (one per episode, in order) behind it."""
-    first = block.first_row[list(last)]
-    counts = np.array(list(last.values())) - first + 1
+def _examples(
+    block: EpisodeBlock, first: np.ndarray, begin: np.ndarray, goals: Mapping[str, np.ndarray]
+) -> TaskExamples:
+    """Every state from row ``first`` to row ``begin`` of some trajectories, with the goal (one for each) behind it."""
+    counts = begin - first + 1
     rows = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
     return TaskExamples(
         {name: values[rows] for name, values in block.observations.items() if values.ndim == 2},

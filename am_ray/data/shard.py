@@ -83,8 +83,13 @@ class Shard:
 
 def task_fulfilled(block: EpisodeBlock, task: TaskSettings) -> np.ndarray:
     """Rows ``(r,)`` of a block whose transition fulfils the task, by the label that the settings name."""
-    label = block.successes if task.label == "success" else block.rewards > 0.0
-    return fulfilled_rows(block.first_row, block.num_transitions, label, every=task.success_at == "any")
+    every = task.success_at == "any"
+    return fulfilled_rows(block.first_row, block.num_transitions, task_label(block, task), every=every)
+
+
+def task_label(block: EpisodeBlock, task: TaskSettings) -> np.ndarray:
+    """The label of each row ``(r,)`` of a block, that its transition ends in a state of success."""
+    return block.successes if task.label == "success" else block.rewards > 0.0
 
 
 def take_indices(indices: RelabelledIndices, chosen: slice) -> RelabelledIndices:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from am_ray.core.labels import fulfilled_rows, label_transitions, steps_to_fulfilment
+from am_ray.core.labels import fulfilled_rows, label_transitions, onsets, steps_to_fulfilment
 from am_ray.types import GoalSource
 
 # Two trajectories of 3 and 2 transitions: rows 0..3 and 4..6, the last row of each is its final state.
@@ -37,6 +37,15 @@ def test_steps_agree_with_brute_force() -> None:
                 ahead = [i for i in range(t, count) if fulfilled[start + i]]
                 expected[start + t] = ahead[0] - t + 1 if ahead else 0
         assert steps_to_fulfilment(first, length, fulfilled).tolist() == expected.tolist()
+
+
+def test_the_onset_is_where_the_run_of_labels_that_ends_there_began() -> None:
+    #        trajectory 0: rows 0..3           trajectory 1: rows 4..7
+    label = np.array([True, False, True, False, True, True, True, False])
+    found = onsets(np.array([0, 4]), label, np.array([2, 6]))
+    # Row 0 belongs to an earlier run; the second run reaches back to its trajectory's first row, not beyond.
+    assert found.tolist() == [2, 4]
+    assert onsets(np.array([4]), np.array([True] * 8), np.array([6])).tolist() == [4]
 
 
 def _draw(fulfilled: list[bool], *, num_samples: int = 20_000, success_share: float = 0.0):  # type: ignore[no-untyped-def]

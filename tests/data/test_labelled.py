@@ -39,10 +39,10 @@ def labelled(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("task", "fulfils", "goal"),
     [
-        # The state after the last labelled transition that counts: (number, step).
-        (LAST, [True, False, False], [0.0, 3.0]),
-        (EVERY, [True, True, False], [0.5, 2.0]),
-        (REWARD, [True, False, False], [0.0, 3.0]),
+        # The state in which the last success began: (number, step). Trajectory 0 succeeds from step 2 on.
+        (LAST, [True, False, False], [0.0, 2.0]),
+        (EVERY, [True, True, False], [0.5, 1.5]),
+        (REWARD, [True, False, False], [0.0, 2.0]),
     ],
 )
 def test_labels_say_which_trajectories_fulfil_the_task_and_where(
@@ -51,6 +51,12 @@ def test_labels_say_which_trajectories_fulfil_the_task_and_where(
     labels = task_labels(read_dataset(labelled), task)
     assert labels.fulfils.tolist() == fulfils
     assert labels.goal is not None and labels.goal["state"].tolist() == goal
+    # Examples end with the transition into that state: two states before it in trajectory 0, one in trajectory 1.
+    assert labels.examples is not None
+    steps = labels.examples.observations["state"][:, 1].tolist()
+    assert steps == ([0.0, 1.0] if sum(fulfils) == 1 else [0.0, 1.0, 0.0])
+    numbers = labels.examples.observations["state"][:, 0]
+    assert np.array_equal(labels.examples.goals["state"][:, 0], numbers)
 
 
 def test_data_without_a_success_are_refused_with_the_other_readings_named(tmp_path: Path) -> None:
