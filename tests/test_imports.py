@@ -17,6 +17,9 @@ GATES = {
     "ray.data": ("data",),
     "pyarrow": ("data",),
     "pybullet": ("envs/sim.py",),
+    "ray.tune": ("trials", "sweep"),
+    "ray.job_submission": ("jobs",),
+    "mlflow": ("tracking",),
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from am_ray import doctor as examination
 from am_ray.cli import doctor as doctor_command
-from am_ray.cli.main import main
+from am_ray.cli.main import COMMANDS, main
 from am_ray.cli.report import Report
 
 from .conftest import AmRay
@@ -46,8 +46,10 @@ def test_parsing_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], *[[name] for name in ("collect", "pretrain", "evaluate", "demo", "doctor", "dataset")]]
-    + [["dataset", name] for name in ("info", "validate", "repair", "render")],
+    [[], *[[command.__name__.rsplit(".", 1)[-1]] for command in COMMANDS]]
+    + [["dataset", name] for name in ("info", "validate", "repair", "render")]
+    + [["jobs", name] for name in ("list", "status", "logs", "stop")]
+    + [["track", name] for name in ("sync", "status")],
 )
 def test_every_command_explains_itself(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
