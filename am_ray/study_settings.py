@@ -13,7 +13,8 @@ from typing import Any, Literal
 from am_ray.settings import Checked, PretrainSettings, bounded
 from am_ray.types import SettingsError
 
-Arm = Literal["scratch", "pretrained", "auxiliary"]
+# Fresh weights; pre-trained ones; fresh ones with the unlabelled data beside the task's; both.
+Arm = Literal["scratch", "pretrained", "auxiliary", "pretrained_auxiliary"]
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ class FinetuneSettings(Checked):
 
     # Dataset with `next.success` (or `next.reward`) from which each cell's episodes are drawn.
     labelled: str = ""
-    # Run or checkpoint of `am-ray pretrain` that the `pretrained` arm starts from.
+    # Run or checkpoint of `am-ray pretrain` that the `pretrained` arms start from.
     pretrained: str = ""
-    # Dataset without labels for the `auxiliary` arm; empty: the one that `pretrained` was trained on.
+    # Dataset without labels for the `auxiliary` arms; empty: the one that `pretrained` was trained on.
     unlabelled: str = ""
     arms: tuple[Arm, ...] = ("scratch", "pretrained")
     episodes: tuple[int, ...] = (25, 50, 100, 200)

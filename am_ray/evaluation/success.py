@@ -37,6 +37,7 @@ def evaluate(
     panels_per_task: int = 4,
     animations: int = 0,
     episode_timeout_s: float = 300.0,
+    isolated: bool = False,
 ) -> EvaluationReport:
     """Runs a policy, a random policy and the environment's oracle on the same goals.
 
@@ -57,6 +58,7 @@ def evaluate(
         animations: How many of these episodes become a GIF too, successes first, tasks by turns; it costs a frame of
             ``env.render()`` per action.
         episode_timeout_s: An episode that takes longer is an infrastructure failure: counted apart, no failure of the policy.
+        isolated: Run episodes in another process even with one worker, so that a crash or a hang in C costs one episode.
 
     Raises:
         CheckpointError: The checkpoint is unusable.
@@ -69,7 +71,7 @@ def evaluate(
     env_id, kwargs = _choose_environment(origin, env_id, env_kwargs)
     specs = _choose_tasks(env_id, kwargs, tasks)
     setup = RunnerSetup(make_policy, env_id, kwargs, max_steps, render=panels_dir is not None)
-    with open_workers(setup, workers=workers, timeout_s=episode_timeout_s) as pool:
+    with open_workers(setup, workers=workers, timeout_s=episode_timeout_s, isolated=isolated) as pool:
         has_oracle = pool.check(specs, seed)
         policies = [LEARNT, *([RANDOM] if baselines else []), *([ORACLE] if baselines and has_oracle else [])]
         jobs = plan_jobs(policies, specs, episodes=episodes, seed=seed)

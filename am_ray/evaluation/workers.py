@@ -75,7 +75,7 @@ class ActorRunner(EpisodeRunner):
 class RayWorkers:
     """Ray actors, one process each, so that a crash or a hang costs the one episode that it happened in."""
 
-    def __init__(self, setup: RunnerSetup, *, workers: int, timeout_s: float) -> None:
+    def __init__(self, setup: RunnerSetup, *, workers: int, timeout_s: float, cpus: float = 1.0) -> None:
         import ray
 
         cluster_resources: Any = ray.cluster_resources
@@ -84,7 +84,7 @@ class RayWorkers:
             logger.warning("%d workers asked for, the Ray instance has %d CPUs: using these", workers, available)
         self._count = max(1, min(workers, available))
         self._timeout_s = timeout_s
-        self._actor_class: Any = ray.remote(num_cpus=1)(ActorRunner)
+        self._actor_class: Any = ray.remote(num_cpus=cpus)(ActorRunner)
         cloudpickle: Any = ray.cloudpickle
         self._arguments = list(sys.path), cloudpickle.dumps(setup)
         self._idle: list[Any] = []
@@ -178,9 +178,12 @@ class RayWorkers:
 
 
 @contextmanager
-def open_workers(setup: RunnerSetup, *, workers: int, timeout_s: float) -> Iterator[Workers]:
-    """This process for up to one worker, else Ray actors, in the Ray instance at hand or one of their own."""
-    if workers <= 1:
+def open_workers(setup: RunnerSetup, *, workers: int, timeout_s: float, isolated: bool = False) -> Iterator[Workers]:
+    """This process for up to one worker, else Ray actors, in the Ray instance at hand or one of their own.
+
+    With ``isolated`` a single worker is an actor too, which asks for no CPU: the caller waits and needs none meanwhile.
+    """
+    if workers <= 1 and not isolated:
         with _one_torch_thread():
             local = InProcess(setup, timeout_s=timeout_s)
             try:
@@ -189,7 +192,7 @@ def open_workers(setup: RunnerSetup, *, workers: int, timeout_s: float) -> Itera
                 local.close()
         return
     with ray_session(num_cpus=workers):
-        actors = RayWorkers(setup, workers=workers, timeout_s=timeout_s)
+        actors = RayWorkers(setup, workers=workers, timeout_s=timeout_s, cpus=0.0 if isolated else 1.0)
         try:
             yield actors
         finally:

@@ -9,13 +9,16 @@ from am_ray.settings import PretrainSettings, TaskSettings
 from am_ray.study_settings import Arm, StudySettings
 from am_ray.types import SettingsError
 
+STARTS_PRETRAINED = ("pretrained", "pretrained_auxiliary")
+LEARNS_BESIDE = ("auxiliary", "pretrained_auxiliary")
+
 
 @dataclass(frozen=True)
 class Cell:
     """One run of a study.
 
     Attributes:
-        arm: ``scratch``, ``pretrained`` or ``auxiliary``.
+        arm: ``scratch``, ``pretrained``, ``auxiliary`` or ``pretrained_auxiliary``.
         episodes: Labelled episodes.
         seed: Of the draw of these episodes, of fresh weights and of the batches.
         settings: Of the run.
@@ -47,11 +50,11 @@ def plan_cells(settings: StudySettings, folder: Path) -> list[Cell]:
         SettingsError: An arm lacks what it starts from or learns beside, or the method is not fine-tuning's.
     """
     finetune = settings.finetune
-    for name, needed in (("pretrained", finetune.pretrained), ("auxiliary", finetune.unlabelled)):
-        if name in finetune.arms and not needed:
-            option = "pretrained" if name == "pretrained" else "unlabelled"
+    for option, arms in (("pretrained", STARTS_PRETRAINED), ("unlabelled", LEARNS_BESIDE)):
+        needing = [arm for arm in finetune.arms if arm in arms]
+        if needing and not getattr(finetune, option):
             raise SettingsError(
-                f"finetune.{option}: not given; the arm {name} needs it. Set it (--{option}), or leave the arm out of "
+                f"finetune.{option}: not given; the arm {needing[0]} needs it. Set it (--{option}), or leave the arm out of "
                 f"finetune.arms."
             )
     if settings.task.initial or settings.task.auxiliary:
@@ -70,9 +73,9 @@ def plan_cells(settings: StudySettings, folder: Path) -> list[Cell]:
 def _cell(settings: StudySettings, arm: Arm, episodes: int, seed: int, data: Path) -> Cell:
     run = settings.run
     task: TaskSettings = run.task
-    if arm == "pretrained":
+    if arm in STARTS_PRETRAINED:
         task = replace(task, initial=settings.finetune.pretrained)
-    elif arm == "auxiliary":
+    if arm in LEARNS_BESIDE:
         task = replace(task, auxiliary=settings.finetune.unlabelled)
     algorithm = replace(run.algorithm, method="task_critic")
     return Cell(arm, episodes, seed, replace(run, dataset=str(data), seed=seed, algorithm=algorithm, task=task))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from am_ray.finetuning.cells import Cell, plan_cells, subset_path
+from am_ray.finetuning.cells import LEARNS_BESIDE, Cell, plan_cells, subset_path
 from am_ray.finetuning.results import write_results
 from am_ray.settings_reader import settings_sha256, to_mapping
 from am_ray.study_settings import FinetuneSettings, StudySettings
@@ -170,7 +170,8 @@ def _track(study: Study, tracker: RunTracker) -> None:
 
 def _with_unlabelled(finetune: FinetuneSettings) -> FinetuneSettings:
     """Unless told otherwise, the auxiliary arm learns beside the data that the pre-trained arm was trained on."""
-    if finetune.unlabelled or "auxiliary" not in finetune.arms or not finetune.pretrained:
+    learns_beside = any(arm in LEARNS_BESIDE for arm in finetune.arms)
+    if finetune.unlabelled or not learns_beside or not finetune.pretrained:
         return finetune
     from am_ray.models.checkpoint import find_checkpoint, read_checkpoint
 

@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     from am_ray.study_settings import EvaluationSettings
 
 
+EPISODE_TIMEOUT_S = 300.0
+
+
 class UnusableEnvironmentError(AmRayError):
     """Not one episode of a task counts: the environment failed in all of them. Another attempt may do better."""
 
 
-def evaluate_checkpoint(checkpoint: Path, settings: EvaluationSettings) -> tuple[dict[str, Any], dict[str, float]]:
-    """Runs the policy's episodes in this process.
+def evaluate_checkpoint(
+    checkpoint: Path, settings: EvaluationSettings, *, isolated: bool = False
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Runs the policy's episodes here, or (``isolated``) in a Ray actor: an episode that crashes or hangs costs itself alone.
 
     Returns:
         Every episode (`TrialResult.evaluation`), and the success rates: ``eval/<task>/success_rate`` and their mean.
@@ -44,6 +49,8 @@ def evaluate_checkpoint(checkpoint: Path, settings: EvaluationSettings) -> tuple
             workers=1,
             baselines=False,
             max_steps=settings.max_steps or None,
+            episode_timeout_s=EPISODE_TIMEOUT_S,
+            isolated=isolated,
         )
     finally:
         torch.set_num_threads(threads)

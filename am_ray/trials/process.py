@@ -51,7 +51,7 @@ class TrialJob:
     cwd: str
 
 
-def run_trial(job: TrialJob, report: Report) -> None:
+def run_trial(job: TrialJob, report: Report, *, isolated: bool = False) -> None:
     """Runs a trial to its end, or until the study's stop file appears.
 
     Errors that a second attempt would meet again (an `AmRayError`) end the trial here as failed; others are raised, and
@@ -60,6 +60,7 @@ def run_trial(job: TrialJob, report: Report) -> None:
     Args:
         job: The trial.
         report: Called with ``update`` and the metrics of each evaluation.
+        isolated: Whether episodes run in a process of their own; needs Ray.
     """
     if Path(job.cwd).is_dir():
         os.chdir(job.cwd)
@@ -73,14 +74,15 @@ def run_trial(job: TrialJob, report: Report) -> None:
         (files.path / "error.txt").unlink(missing_ok=True)
         (files.path / "trial.json").unlink(missing_ok=True)
         with _stop_when(job.folder / STOP_FILE) as stop:
-            _Attempt(job, files, stop, report).run()
+            _Attempt(job, files, stop, report, isolated).run()
 
 
 class _Attempt:
     """One process's work on a trial."""
 
-    def __init__(self, job: TrialJob, files: TrialFolder, stop: StopRequest, report: Report) -> None:
+    def __init__(self, job: TrialJob, files: TrialFolder, stop: StopRequest, report: Report, isolated: bool) -> None:
         self._trial, self._files, self._stop, self._report = job.trial, files, stop, report
+        self._isolated = isolated
         self._evaluations: list[Evaluated] = []
         self._tracker = open_tracker(job) if job.tracked else None
 
@@ -141,7 +143,7 @@ class _Attempt:
         return every > 0 and update // every > before // every
 
     def _evaluate(self, update: int, checkpoint: Path) -> Evaluated:
-        record, rates = evaluate_checkpoint(checkpoint, self._trial.evaluation)
+        record, rates = evaluate_checkpoint(checkpoint, self._trial.evaluation, isolated=self._isolated)
         _, _, training = self._files.training(up_to=update)
         last = Evaluated(update, checkpoint.name, training | rates, record)
         self._evaluations.append(last)

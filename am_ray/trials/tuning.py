@@ -62,7 +62,7 @@ def run_in_tune(
     """
 
     def in_tune(config: dict[str, Any], jobs: Sequence[TrialJob]) -> None:
-        run_trial(jobs[config["index"]], tune.report)
+        run_trial(jobs[config["index"]], tune.report, isolated=True)
 
     def resources(config: dict[str, Any]) -> Any:
         return tune.PlacementGroupFactory([dict(bundle) for bundle in needs[config["index"]].bundles])

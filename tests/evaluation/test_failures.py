@@ -52,6 +52,14 @@ def test_a_dead_or_hung_worker_costs_one_episode(local_ray: None) -> None:
     assert [error.split(":")[0].split(" ")[0] for error in errors] == ["crash", "hang", "RuntimeError"]
 
 
+def test_one_worker_of_its_own_survives_a_crash_and_a_hang_too(local_ray: None) -> None:
+    kwargs = {"faults": {"crash": [SEEDS[1]], "hang": [SEEDS[4]]}}
+    report = evaluate(
+        MakeTowards(), env_id=ID, env_kwargs=kwargs, episodes=10, isolated=True, baselines=False, episode_timeout_s=6.0
+    )
+    check_only_the_faulty_are_missing(report, [SEEDS[1], SEEDS[4]])
+
+
 def test_nothing_counts_when_everything_fails() -> None:
     kwargs = {"faults": {"raise": SEEDS[1:3]}}
     report = evaluate(MakeTowards(), env_id=ID, env_kwargs=kwargs, episodes=3, baselines=False)

@@ -27,9 +27,14 @@ def test_cells_are_arms_times_sizes_times_seeds_with_arms_side_by_side(labelled:
 
 def test_the_arms_of_a_cell_differ_in_their_start_alone(labelled: str, pretrained: str, play: str) -> None:
     settings = study_settings(
-        labelled, pretrained, arms=["scratch", "pretrained", "auxiliary"], unlabelled=play, seeds=[5]
+        labelled,
+        pretrained,
+        arms=["scratch", "pretrained", "auxiliary", "pretrained_auxiliary"],
+        unlabelled=play,
+        seeds=[5],
     )
-    scratch, tuned, auxiliary = (to_mapping(cell.settings) for cell in plan_cells(settings, Path("x")))
+    scratch, tuned, auxiliary, both = (to_mapping(cell.settings) for cell in plan_cells(settings, Path("x")))
+    assert both["task"] == {**tuned["task"], "auxiliary": play} == {**auxiliary["task"], "initial": pretrained}
     assert scratch["seed"] == 5 and scratch["dataset"] == "x/labelled/n10-s5"
     assert scratch["algorithm"]["method"] == "task_critic"
     assert tuned["task"].pop("initial") == pretrained and scratch["task"].pop("initial") == ""

@@ -123,7 +123,7 @@ def test_a_trial_that_died_while_it_was_evaluated_is_evaluated_first(
 ) -> None:
     trial = trial_for("a", settings_for(points), every=5)
 
-    def die(checkpoint: Path, settings: EvaluationSettings) -> Any:
+    def die(checkpoint: Path, settings: EvaluationSettings, **kwargs: Any) -> Any:
         if checkpoint.name.endswith("10"):
             raise KilledError
         return evaluate_checkpoint(checkpoint, settings)
