@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from am_ray.cli.pretrain import add_tracking_options
 from am_ray.cli.report import Report, table_text
 from am_ray.types import SettingsError
 
@@ -27,8 +28,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("study", metavar="RUN", help="the folder of a study of 'am-ray finetune'")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there as JSON; - for stdout")
     parser.add_argument("--html", metavar="FILE", help="write the report there as one HTML file")
-    parser.add_argument("--tracking-uri", metavar="URI", help="of MLflow; default: an SQLite file in the storage")
-    parser.add_argument("--no-tracking", action="store_true", help="do not log the report to MLflow")
+    add_tracking_options(parser)
     parser.set_defaults(run=run)
 
 
