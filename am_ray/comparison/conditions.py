@@ -8,6 +8,9 @@ from typing import Any
 
 from am_ray.comparison.study import Cell, ComparisonError, Study
 
+# What an arm may differ in without a refusal, where the study does not say it.
+NOT_STATED = "not stated"
+
 
 @dataclass(frozen=True)
 class ArmBudget:
@@ -75,10 +78,12 @@ def cautions(study: Study) -> list[str]:
     for key, what in (("parameters", "number of parameters"), ("tuning_trials", "tuning trials")):
         by_arm = {arm: _range(cell.record.get(key) for cell in study.counted if cell.arm == arm) for arm in study.arms}
         if len(set(by_arm.values())) > 1:
-            found.append(f"The arms differ in {what}: " + ", ".join(f"{arm} {by_arm[arm]}" for arm in by_arm) + ".")
+            listed = ", ".join(f"{arm} {by_arm[arm] or NOT_STATED}" for arm in by_arm)
+            found.append(f"The arms differ in {what}: {listed}.")
     for key in ("updates", "batch_size", "labelled_digest", "parameters", "minutes", "tuning_trials"):
-        # Without labelled episodes there is no digest of them.
-        silent = [cell for cell in study.counted if cell.record.get(key) is None and cell.episodes > 0]
+        silent = [cell for cell in study.counted if cell.record.get(key) is None]
+        if key == "labelled_digest":  # without labelled episodes there need be none
+            silent = [cell for cell in silent if cell.episodes > 0]
         if silent:
             found.append(
                 f"Not recorded, so not known to be equal: {key} of {len(silent)} cells ({silent[0].name}, ...)."

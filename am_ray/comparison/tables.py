@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from am_ray.comparison.analysis import Comparison
-from am_ray.comparison.conditions import ArmBudget
+from am_ray.comparison.conditions import NOT_STATED, ArmBudget
 from am_ray.comparison.curves import CurveRow, RateRow
 from am_ray.comparison.differences import DifferenceRow
 from am_ray.comparison.intervals import Interval
@@ -170,7 +170,7 @@ def _budgets(rows: Sequence[ArmBudget]) -> TextTable:
                 row.batch_size or _DASH,
                 row.parameters or _DASH,
                 _DASH if row.minutes is None else f"{row.minutes:.1f}",
-                row.tuning_trials or _DASH,
+                row.tuning_trials or NOT_STATED,
                 _digests(row),
             )
             for row in rows

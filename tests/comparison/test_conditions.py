@@ -5,6 +5,7 @@ import pytest
 
 from am_ray.comparison import ComparisonError, compare, read_study
 from am_ray.comparison.conditions import budgets
+from am_ray.comparison.tables import text_tables
 from tests.comparison.studies import cell, write
 
 OUTCOMES = [True, False, True]
@@ -112,3 +113,14 @@ def test_evidence_that_is_missing_is_said(tmp_path: Path) -> None:
     cells = [cell(arm, 25, 0, OUTCOMES, labelled_digest=None) for arm in ("scratch", "pretrained")]
     notes = compare(read_study(write(tmp_path / "s", cells))).notes
     assert any("not known to be equal: labelled_digest of 2 cells" in note for note in notes)
+
+
+def test_tuning_that_is_not_stated_is_not_called_none(tmp_path: Path) -> None:
+    comparison = compare(read_study(two_arms(tmp_path / "s", tuning_trials=None)))
+    notes = "\n".join(comparison.notes)
+    assert "differ in tuning trials: scratch 0, pretrained not stated." in notes
+    assert "not known to be equal: tuning_trials of 1 cells (pretrained-n25-s0, ...)" in notes
+    budget = text_tables(comparison)[3]
+    column = budget.columns.index("tuning trials")
+    assert [row[column] for row in budget.rows] == ["0", "not stated"]
+    assert comparison.to_json()["budget"][1]["tuning_trials"] is None
