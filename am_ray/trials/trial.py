@@ -23,6 +23,7 @@ from typing import Any, Literal
 from am_ray.settings import PretrainSettings
 from am_ray.settings_reader import to_mapping
 from am_ray.study_settings import EvaluationSettings
+from am_ray.trials.data_identity import data_identity
 from am_ray.types import SettingsError
 
 Status = Literal["completed", "stopped", "failed"]
@@ -40,8 +41,8 @@ class Trial:
         settings: What is trained, and how.
         evaluation: How its policy is tried.
         tags: What tells it from the others (arm, seed, ...): MLflow tags, columns of the table.
-        sha256: Of what it is about, reckoned once, on the driver. The dataset's path is left out: data may move, and runs
-            record their digest.
+        sha256: Of what it is about, reckoned once, on the driver. The dataset's path is left out: data may move. Results are
+            kept with the data's digest, see `am_ray.trials.data_identity`.
     """
 
     name: str
@@ -116,7 +117,7 @@ class TrialFolder:
         """How the trial ended, or None if it has not.
 
         Raises:
-            SettingsError: It was another trial, of the same name.
+            SettingsError: It was another trial, of the same name: other settings, or other data.
         """
         path = self.path / "trial.json"
         if not path.exists():
@@ -127,11 +128,19 @@ class TrialFolder:
                 f"{self.path}: holds a trial of other settings (see its settings.yaml). Change them back, or use "
                 f"another --run-name."
             )
+        now, before = data_identity(trial.settings), content.get("data", {})
+        for name in now.keys() & before.keys():
+            if now[name] != before[name]:
+                raise SettingsError(
+                    f"{self.path}: holds a trial of other data: {name} was {before[name]}, now it is {now[name]}; results "
+                    f"would be mixed. Give the data that it began with (they may lie elsewhere), or use another --run-name."
+                )
         return TrialResult.from_json(content["result"])
 
     def write_result(self, trial: Trial, result: TrialResult) -> None:
         """Whole or not at all."""
-        content = {"sha256": trial.sha256, "result": result.to_json()}
+        data = data_identity(trial.settings)
+        content = {"sha256": trial.sha256, "data": data, "result": result.to_json()}
         self.write_whole("trial.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def evaluations(self, up_to: int | None = None) -> list[Evaluated]:
@@ -167,6 +176,8 @@ class TrialFolder:
 
     def write_whole(self, name: str, text: str) -> None:
         """The old content or the new, whenever the process is killed."""
+        # A trial that failed before its process began has no folder yet.
+        self.path.mkdir(parents=True, exist_ok=True)
         temporary = self.path / (name + ".tmp")
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(self.path / name)
