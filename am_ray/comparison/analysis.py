@@ -47,6 +47,7 @@ class Comparison:
             "environment": dict(study.environment),
             "baseline": study.baseline if study.arms else None,
             "evaluation_starts": list(study.starts),
+            "cells": {"planned": study.planned, "counted": len(study.counted), "missing": list(study.missing)},
             "conclusions": list(self.conclusions),
             "notes": list(self.notes),
             "success": [dataclasses.asdict(row) for row in self.rates],
@@ -113,6 +114,8 @@ def _missing(study: Study) -> list[str]:
             reason = cell.record.get("error") or ("not evaluated" if cell.status == "completed" else cell.status)
             first_line = str(reason).strip().splitlines()[0] if str(reason).strip() else cell.status
             notes.append(f"Left out: cell {cell.name} ({cell.status}: {first_line[:160]}). Its seed is missing there.")
+    if study.missing:
+        return [_early(study), *notes]
     seeds = {cell.seed for cell in study.cells}
     for arm, size in sorted({(cell.arm, cell.episodes) for cell in study.cells}):
         lacking = seeds - {cell.seed for cell in study.cells if (cell.arm, cell.episodes) == (arm, size)}
@@ -120,6 +123,14 @@ def _missing(study: Study) -> list[str]:
             named = ", ".join(map(str, sorted(lacking)))
             notes.append(f"Missing: arm {arm} with {size} labelled episodes has no cell of seed {named}.")
     return notes
+
+
+def _early(study: Study) -> str:
+    return (
+        f"The study is not at its end: {len(study.missing)} of {study.planned} cells are missing ({study.missing[0]}, ...). Whoever "
+        f"looks at a study before its end and stops it when it looks good has p values and intervals that are not valid: "
+        f"read them when all cells have ended."
+    )
 
 
 def _few_seeds(rows: list[DifferenceRow]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from am_ray.comparison.analysis import Comparison
 from am_ray.comparison.differences import DifferenceRow
@@ -14,6 +15,7 @@ from am_ray.comparison.html_report import html_report
 from am_ray.comparison.markdown_report import markdown_report
 from am_ray.comparison.pictures import choose_pictures
 from am_ray.comparison.prose import CURVES_FIGURE, DIFFERENCES_FIGURE
+from am_ray.comparison.study import Study
 from am_ray.comparison.tables import write_csv
 from am_ray.tracking import RunTracker
 
@@ -57,7 +59,14 @@ def track_comparison(comparison: Comparison, written: Written) -> None:
     tracker.metrics(dict(comparison_metrics(comparison)), step=len(study.counted))
     for path in written.files:
         tracker.artifact(path, folder=FOLDER)
-    tracker.end("FINISHED" if len(study.counted) == len(study.cells) else "FAILED")
+    tracker.end(_status(study))
+
+
+def _status(study: Study) -> Literal["FINISHED", "FAILED", "KILLED"]:
+    """How the study's run ended: ``KILLED`` before its last cell, ``FAILED`` without the outcome of a cell."""
+    if study.missing or any(cell.status == "stopped" for cell in study.cells):
+        return "KILLED"
+    return "FINISHED" if len(study.counted) == len(study.cells) else "FAILED"
 
 
 def comparison_metrics(comparison: Comparison) -> Iterator[tuple[str, float]]:

@@ -35,7 +35,7 @@ def facts(comparison: Comparison) -> list[str]:
     kwargs = study.environment.get("kwargs") or {}
     lines = [
         f"Task {study.task}, environment {env} {json.dumps(kwargs) if kwargs else ''}".rstrip(),
-        f"{len(study.counted)} of {len(study.cells)} cells count, {len(study.starts)} evaluation episodes each",
+        f"{len(study.counted)} of {study.planned} cells count, {len(study.starts)} evaluation episodes each",
     ]
     if study.git_commit:
         lines.append(f"Code {study.git_commit[:12]}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """A study and its cells, in a fixed order."""
+    """A study and its cells, in a fixed order.
+
+    Attributes:
+        missing: Names of the planned cells that have not ended: the study was stopped, or still runs.
+    """
 
     folder: Path
     name: str
@@ -73,6 +77,12 @@ class Study:
     git_commit: str | None
     machine: str | None
     environment: Mapping[str, Any]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def planned(self) -> int:
+        """How many cells the whole study has."""
+        return len(self.cells) + len(self.missing)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -167,10 +177,12 @@ def _study(folder: Path, data: Mapping[str, Any]) -> Study:
         data.get("git_commit"),
         data.get("machine"),
         data.get("environment") or {},
+        # Older results do not tell: all cells are listed.
+        tuple(name for name in map(str, data.get("cells_planned") or ()) if name not in {cell.name for cell in cells}),
     )
     order = {arm: rank for rank, arm in enumerate(study.arms)}
     ordered = sorted(cells, key=lambda cell: (order[cell.arm], cell.episodes, cell.seed))
-    return Study(study.folder, study.name, task, tuple(ordered), study.git_commit, study.machine, study.environment)
+    return replace(study, cells=tuple(ordered))
 
 
 def _cell(entry: Mapping[str, Any], task: str) -> Cell:

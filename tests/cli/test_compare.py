@@ -59,12 +59,9 @@ def test_a_folder_that_is_no_study_is_an_error(am_ray: AmRay, tmp_path: Path) ->
     assert "results.json: not found" in run.stderr
 
 
-def test_tracking_options_exclude_each_other_as_in_the_other_commands(
-    am_ray: AmRay, study: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tracking_options_exclude_each_other_as_in_the_other_commands(am_ray: AmRay, study: Path) -> None:
     with pytest.raises(SystemExit, match="2"):
         am_ray("compare", study, "--no-tracking", "--tracking-uri", "sqlite:///x.db")
-    assert "not allowed with argument" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from am_ray.comparison import Comparison, compare, read_study
+from am_ray.comparison.prose import facts
 from am_ray.comparison.resampling import holm
 from am_ray.evaluation.intervals import wilson_interval
 from tests.comparison.studies import EXAMPLE_LEVELS, cell, example_cells, write
@@ -223,3 +224,17 @@ def test_the_same_results_give_the_same_numbers(tmp_path: Path) -> None:
     shuffled = [cells[i] for i in np.random.default_rng(0).permutation(len(cells))]
     other = compared(tmp_path / "b", shuffled).to_json()
     assert {**one, "study": ""} == {**other, "study": ""}
+
+
+def test_a_study_that_was_stopped_early_is_not_read_as_whole(tmp_path: Path) -> None:
+    cells = [cell(arm, 25, s, outcomes(3)) for s in range(2) for arm in ("scratch", "pretrained")]
+    planned = [f"{arm}-n25-s{s}" for s in range(6) for arm in ("scratch", "pretrained")]
+    folder = write(tmp_path / "s", cells[:3], cells_planned=planned)
+    comparison = compare(read_study(folder))
+    first = comparison.notes[0]
+    assert "9 of 12 cells are missing (pretrained-n25-s1, ...)" in first and "p values" in first
+    assert "3 of 12 cells count" in ". ".join(facts(comparison))
+    assert comparison.to_json()["cells"] == {"planned": 12, "counted": 3, "missing": planned[3:]}
+    assert not any("has no cell of seed" in note for note in comparison.notes)
+    whole = compare(read_study(write(tmp_path / "t", cells, cells_planned=planned[:4])))
+    assert not any("missing" in note for note in whole.notes)

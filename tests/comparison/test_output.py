@@ -202,6 +202,24 @@ def test_the_report_goes_into_the_studys_own_spool(comparison: Comparison) -> No
     assert records[-1]["type"] == "end" and records[-1]["status"] == "FINISHED"
 
 
+@pytest.mark.parametrize(
+    ("status", "planned", "ended"),
+    [
+        ("completed", ["scratch-n25-s0"], "FINISHED"),
+        ("completed", ["scratch-n25-s0", "scratch-n25-s1"], "KILLED"),
+        ("stopped", ["scratch-n25-s0"], "KILLED"),
+        ("failed", ["scratch-n25-s0"], "FAILED"),
+        ("failed", ["scratch-n25-s0", "scratch-n25-s1"], "KILLED"),
+    ],
+)
+def test_the_studys_run_ends_as_the_study_did(tmp_path: Path, status: str, planned: list[str], ended: str) -> None:
+    cells = [cell("scratch", 25, 0, [True], status=status)]
+    comparison = compare(read_study(write(tmp_path / "s", cells, cells_planned=planned)))
+    track_comparison(comparison, write_comparison(comparison))
+    last = (tmp_path / "s" / "tracking" / "spool.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["status"] == ended
+
+
 def test_tables_show_what_is_unknown_as_a_dash_and_one_seed_as_wilson(tmp_path: Path) -> None:
     cells = [
         cell("scratch", 25, 0, [None]),
