@@ -29,23 +29,23 @@ def write_figure(plan: SweepPlan, results: Sequence[TrialResult], path: Path) ->
     from matplotlib.figure import Figure
 
     keys = [key for key in plan.factors if key != SEED]
-    found = [group for group in groups(plan, results) if group.mean is not None]
+    listed = groups(plan, results)
+    failed = sum(len(group.failed) for group in listed)
+    found = [group for group in listed if group.mean is not None]
     grid = all(GRID in plan.settings.sweep.search[key] for key in keys)
     if not found or not (len(keys) == 1 or (len(keys) == 2 and grid)):
         return False
     figure = Figure(figsize=(6.0, 4.2), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     axes: Axes = figure.subplots()
-    if len(keys) == 1:
-        _line(axes, plan, keys[0], found)
-    else:
-        _heat_map(axes, plan, (keys[0], keys[1]), found)
+    note = _line(axes, plan, keys[0], found) if len(keys) == 1 else _heat_map(axes, plan, (keys[0], keys[1]), found)
+    axes.set_title(_title(found, note, failed), fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return True
 
 
-def _line(axes: Axes, plan: SweepPlan, key: str, found: Sequence[Group]) -> None:
+def _line(axes: Axes, plan: SweepPlan, key: str, found: Sequence[Group]) -> str:
     is_rate = plan.settings.sweep.metric == SUCCESS_RATE
     ordered = sorted(found, key=lambda group: _sortable(group.values[key]))
     values = [group.values[key] for group in ordered]
@@ -76,11 +76,10 @@ def _line(axes: Axes, plan: SweepPlan, key: str, found: Sequence[Group]) -> None
     if is_rate:
         axes.set_ylim(-2, 102)
     axes.grid(axis="y", alpha=0.3)
-    note = "mean over seeds (small dots: each), Wilson 95 % interval over episodes"
-    axes.set_title(_title(found, note if is_rate else ""), fontsize=9)
+    return "mean over seeds (small dots: each), Wilson 95 % interval over episodes" if is_rate else ""
 
 
-def _heat_map(axes: Axes, plan: SweepPlan, keys: tuple[str, str], found: Sequence[Group]) -> None:
+def _heat_map(axes: Axes, plan: SweepPlan, keys: tuple[str, str], found: Sequence[Group]) -> str:
     is_rate = plan.settings.sweep.metric == SUCCESS_RATE
     # All values of the plan: what has not been run yet stays empty.
     down, across = (sorted({_hashable(v[key]) for v in plan.values.values()}, key=_sortable) for key in keys)
@@ -111,14 +110,13 @@ def _heat_map(axes: Axes, plan: SweepPlan, keys: tuple[str, str], found: Sequenc
     axes.set_xlabel(keys[1])
     axes.set_ylabel(keys[0])
     axes.figure.colorbar(image, ax=axes, label="success rate, %" if is_rate else plan.settings.sweep.metric)
-    axes.set_title(
-        _title(found, "mean over n seeds [Wilson 95 % interval over episodes]" if is_rate else ""), fontsize=9
-    )
+    return "mean over n seeds [Wilson 95 % interval over episodes]" if is_rate else ""
 
 
-def _title(found: Sequence[Group], text: str) -> Any:
+def _title(found: Sequence[Group], text: str, failed: int) -> str:
     updates = sorted({update for group in found for update in group.updates})
     length = f"{updates[-1]:,} updates" if len(updates) == 1 else f"{updates[0]:,} to {updates[-1]:,} updates"
+    length += f"; {failed} failed, left out" if failed else ""
     return f"{length}\n{text}" if text else length
 
 

@@ -57,12 +57,14 @@ class Group:
 
     Attributes:
         values: What they share, by dotted setting.
-        results: Those that have ended.
-        mean: Of the metric, over those that have one; None if none has.
+        results: Those that have ended, less the failed ones.
+        failed: Those that failed: what they measured before does not count.
+        mean: Of the metric, over those results that have one; None if none has.
     """
 
     values: Mapping[str, Any]
     results: tuple[TrialResult, ...]
+    failed: tuple[TrialResult, ...]
     mean: float | None
 
     @property
@@ -82,8 +84,10 @@ def groups(plan: SweepPlan, results: Sequence[TrialResult]) -> list[Group]:
         shared[key] = values
     listed = []
     for key, members in found.items():
-        numbers = [result.metrics[metric] for result in members if metric in result.metrics]
-        listed.append(Group(shared[key], tuple(members), sum(numbers) / len(numbers) if numbers else None))
+        counted = tuple(result for result in members if result.status != "failed")
+        failed = tuple(result for result in members if result.status == "failed")
+        numbers = [result.metrics[metric] for result in counted if metric in result.metrics]
+        listed.append(Group(shared[key], counted, failed, sum(numbers) / len(numbers) if numbers else None))
     sign = -1.0 if plan.settings.sweep.mode == "max" else 1.0
     return sorted(listed, key=lambda group: (group.mean is None, sign * (group.mean or 0.0)))
 
@@ -115,6 +119,7 @@ def to_json(plan: SweepPlan, results: Sequence[TrialResult], *, name: str, git_c
             {
                 "values": dict(group.values),
                 "trials": [result.name for result in group.results],
+                "failed": [result.name for result in group.failed],
                 "mean": group.mean,
                 **Counts.of(group.results).to_json(),
             }
@@ -170,7 +175,7 @@ def table(plan: SweepPlan, results: Sequence[TrialResult], *, title: str) -> Tab
         row += [str(len(group.results)), str(Counts.of(group.results).n), "-".join(map(str, _ends(group.updates)))]
         row += [] if not other else ["" if group.mean is None else f"{group.mean:.4g}"]
         row += [_cell(group.results)] + [_cell(group.results, task) for task in (tasks if len(tasks) > 1 else [])]
-        made.add_row(*row, *([_remarks(group.results)] if _remarks(results) else []))
+        made.add_row(*row, *([_remarks([*group.results, *group.failed])] if _remarks(results) else []))
     return made
 
 

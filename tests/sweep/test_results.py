@@ -62,7 +62,7 @@ def results() -> list[TrialResult]:
 def test_seeds_are_averaged_and_settings_ranked(plan: SweepPlan, results: list[TrialResult]) -> None:
     ranked = groups(plan, results)
     assert [(dict(group.values), group.mean) for group in ranked] == [({RATIO: 0.5}, 0.7), ({RATIO: 0.0}, 0.4)]
-    assert [len(group.results) for group in ranked] == [2, 2]
+    assert [(len(group.results), len(group.failed)) for group in ranked] == [(1, 1), (2, 0)]
     best = best_trial(plan, results)
     assert best is not None
     assert best.name == "chaining_ratio=0.5,seed=0"
@@ -77,6 +77,31 @@ def test_seeds_are_averaged_and_settings_ranked(plan: SweepPlan, results: list[T
     assert best is None
 
 
+def test_what_a_failed_trial_measured_before_does_not_count(
+    plan: SweepPlan, results: list[TrialResult], tmp_path: Path
+) -> None:
+    evaluated = result(FAILED.name, 0, status="failed")  # on the way, before it failed
+    best = groups(plan, [*results[:3], evaluated])[0]
+    assert (dict(best.values), best.mean, [r.name for r in best.results]) == (
+        {RATIO: 0.5},
+        0.7,
+        ["chaining_ratio=0.5,seed=0"],
+    )
+    entry = to_json(plan, [*results[:3], evaluated], name="x", git_commit=None)["groups"][0]
+    assert (entry["mean"], entry["n"], entry["failed"]) == (0.7, 10, ["chaining_ratio=0.5,seed=1"])
+    lines = table_text(table(plan, [*results[:3], evaluated], title="t")).splitlines()
+    assert "70 [40, 89]" in next(line for line in lines if "1 failed" in line)
+    # The picture is the same whatever it measured, and says that one failed.
+    for name, found in {"a": [*results[:3], evaluated], "b": results, "c": results[:3]}.items():
+        assert write_figure(plan, found, tmp_path / f"{name}.png")
+    assert (shown(tmp_path / "a.png") == shown(tmp_path / "b.png")).all()
+    assert (shown(tmp_path / "a.png") != shown(tmp_path / "c.png")).any()
+    # A setting of which all failed stays in the table.
+    (alone,) = groups(plan, [FAILED])
+    assert (alone.mean, alone.results) == (None, ())
+    assert "1 failed" in table_text(table(plan, [FAILED], title="t"))
+
+
 def test_the_table_shows_means_with_intervals_over_episodes(plan: SweepPlan, results: list[TrialResult]) -> None:
     lines = table_text(table(plan, results, title="t")).splitlines()
     rows = [line for line in lines if line.startswith("│")]
@@ -86,7 +111,7 @@ def test_the_table_shows_means_with_intervals_over_episodes(plan: SweepPlan, res
     ]  # fmt: skip
     # The seed that failed has no episodes, and says so.
     assert [cell.strip() for cell in rows[0].strip("│").split("│")] == [
-        "0.5", "2", "10", "20-100", "70 [40, 89]", "1 failed"
+        "0.5", "1", "10", "100", "70 [40, 89]", "1 failed"
     ]  # fmt: skip
 
 
