@@ -42,7 +42,8 @@ class DifferenceRow:
         p_policies: Sign flips of the starts, exact.
         improvement: Probability that a run of the arm beats one of the baseline.
         improvement_interval: 95 %.
-        established: Whether the method's interval leaves out 0.
+        established: Whether the method's interval leaves out 0 and p_method_holm is below 0.05.
+        established_before_holm: Whether the interval by itself leaves out 0.
         verdict: In words.
     """
 
@@ -63,6 +64,7 @@ class DifferenceRow:
     improvement: float | None
     improvement_interval: Interval
     established: bool
+    established_before_holm: bool
     verdict: str
 
     @property
@@ -70,17 +72,12 @@ class DifferenceRow:
         return "whole curve" if self.episodes is None else f"{self.episodes}"
 
     @property
-    def survives_holm(self) -> bool:
-        return self.established and self.p_method_holm is not None and self.p_method_holm < LEVEL
-
-    @property
     def short_verdict(self) -> str:
         """For a table's cell."""
-        if not self.established:
-            return NOT_ESTABLISHED
-        return ("higher" if (self.method.mean or 0) > 0 else "lower") + (
-            "" if self.survives_holm else ", not after Holm"
-        )
+        direction = "higher" if (self.method.mean or 0) > 0 else "lower"
+        if self.established:
+            return direction
+        return NOT_ESTABLISHED + (f" ({direction} before Holm)" if self.established_before_holm else "")
 
 
 def difference_rows(study: Study) -> list[DifferenceRow]:
@@ -139,6 +136,7 @@ def _row(
         improvement=improvement,
         improvement_interval=(0.0, 1.0) if improvement is None else improvement_interval(improvement, seeds, seeds),
         established=False,
+        established_before_holm=False,
         verdict="",
     )
 
@@ -149,8 +147,14 @@ def _adjusted(rows: list[DifferenceRow]) -> list[DifferenceRow]:
     done = []
     for row, p_method, p_exact in zip(rows, method, exact, strict=True):
         low, high = row.method.interval
-        established = row.seeds > 1 and not low <= 0 <= high
-        adjusted = replace(row, p_method_holm=p_method, p_exact_holm=p_exact, established=established)
+        before = row.seeds > 1 and not low <= 0 <= high
+        adjusted = replace(
+            row,
+            p_method_holm=p_method,
+            p_exact_holm=p_exact,
+            established=before and p_method is not None and p_method < LEVEL,
+            established_before_holm=before,
+        )
         done.append(replace(adjusted, verdict=_verdict(adjusted, len(rows))))
     return done
 
@@ -160,9 +164,9 @@ def _verdict(row: DifferenceRow, rows: int) -> str:
         return f"{NOT_ESTABLISHED}: no pair of episodes to compare"
     if row.seeds == 1:
         return f"{NOT_ESTABLISHED}: one seed says nothing about the method"
-    if not row.established:
+    if not row.established_before_holm:
         return NOT_ESTABLISHED
     verdict = f"{row.arm} {'higher' if row.method.mean > 0 else 'lower'} than {row.baseline}"
-    if not row.survives_holm:
+    if not row.established:
         return f"{verdict} by itself, but {NOT_ESTABLISHED} after Holm's correction for {rows} comparisons"
     return verdict

@@ -68,7 +68,7 @@ def differences_figure(comparison: Comparison) -> Figure:
         axes.set_ylim(len(where) - 0.4, -0.75)
         axes.set_title(
             "thick: 95 % for the method (other seeds, other starts); thin: for these policies (other starts)\n"
-            "hollow: difference not established (the thick interval covers 0, or one seed has none)",
+            "filled: difference established after Holm's correction; hollow: not established (or one seed)",
             fontsize=9,
             loc="left",
         )

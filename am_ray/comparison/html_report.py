@@ -96,7 +96,7 @@ def _table(table: TextTable) -> str:
 
 
 def _cell(column: str, value: str) -> str:
-    classes = ' class="words unknown"' if column == "verdict" and value == NOT_ESTABLISHED else _words(column)
+    classes = ' class="words unknown"' if column == "verdict" and value.startswith(NOT_ESTABLISHED) else _words(column)
     return f"<td{classes}>{escape(value)}</td>"
 
 

@@ -95,6 +95,6 @@ def _difference(name: str, row: DifferenceRow) -> Iterator[tuple[str, float]]:
     yield name, row.method.mean
     yield f"{name}_low", row.method.interval[0]
     yield f"{name}_high", row.method.interval[1]
-    yield f"{name}_established", float(row.survives_holm)
+    yield f"{name}_established", float(row.established)
     if row.p_method_holm is not None:
         yield f"{name}_p_holm", row.p_method_holm

@@ -15,8 +15,8 @@ HOW_TO_READ = (
     "A difference is paired: same seed, same start, same labelled episodes. The claim about the method takes seeds and starts as "
     "random; the claim about these policies takes the trained policies as they are. The second is narrower, and says "
     "nothing about training once more.",
-    "“Difference not established” means that the method's 95 % interval covers 0. It does not mean that there is no difference: "
-    "the interval says how large one might be.",
+    "“Difference not established” means that the method's 95 % interval covers 0, or that p is not below 0.05 after Holm's "
+    "correction. It does not mean that there is no difference: the interval says how large one might be.",
     "The exact p over seeds assumes nothing, and cannot fall below 2 / 2^seeds: 0.25 with 3 seeds, 0.06 with 5, 0.03 with 6. The p "
     "of the t interval assumes that seeds vary roughly like a normal distribution. Holm's correction allows for "
     "having looked at several sizes and arms.",

@@ -53,7 +53,7 @@ def test_a_clear_difference_is_established_and_said_with_its_interval(tmp_path: 
     levels = {"scratch": {25: -3.0}, "pretrained": {25: 2.0}}
     comparison = compared(tmp_path / "s", example_cells(levels, seeds=6))
     (row,) = comparison.differences
-    assert row.established and row.survives_holm
+    assert row.established and row.established_before_holm
     assert row.verdict == "pretrained higher than scratch"
     assert row.p_exact == pytest.approx(2 / 64)
     assert "with 25 labelled episodes: pretrained higher than scratch." in comparison.conclusions[0]
@@ -84,9 +84,11 @@ def test_p_values_are_adjusted_over_sizes_and_arms(tmp_path: Path) -> None:
 
 def test_what_holm_takes_back_is_said(tmp_path: Path) -> None:
     comparison = compared(tmp_path / "s", example_cells(EXAMPLE_LEVELS, seeds=5))
-    taken_back = [row for row in comparison.differences if row.established and not row.survives_holm]
+    taken_back = [row for row in comparison.differences if row.established_before_holm and not row.established]
     assert taken_back
     for row in taken_back:
+        assert row.p_method_holm is not None and row.p_method_holm >= 0.05
+        assert row.short_verdict == "difference not established (higher before Holm)"
         assert row.verdict.endswith("but difference not established after Holm's correction for 9 comparisons")
 
 

@@ -72,3 +72,11 @@ def test_bars_are_the_two_intervals_and_one_seed_has_none_for_the_method(tmp_pat
             tuple(line.get_xdata()) for line in lines(differences_figure(comparison)) if len(line.get_xdata()) == 2
         ]
         assert [tuple(100 * bound for bound in interval) for interval in intervals] == [x for x in drawn if x != (0, 0)]
+
+
+def test_a_marker_is_hollow_where_holm_takes_the_difference_back(tmp_path: Path) -> None:
+    comparison = compared(tmp_path / "s", example_cells(EXAMPLE_LEVELS, seeds=5))
+    rows = [*comparison.differences, *comparison.areas]
+    assert any(row.established_before_holm and not row.established for row in rows)
+    markers = [line for line in lines(differences_figure(comparison)) if line.get_linestyle() == "None"]
+    assert [marker.get_markerfacecolor() != "white" for marker in markers] == [row.established for row in rows]

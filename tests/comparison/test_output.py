@@ -238,3 +238,22 @@ def test_tables_show_what_is_unknown_as_a_dash_and_one_seed_as_wilson(tmp_path: 
     assert curves.rows[0][1] == "–"
     assert differences.rows[0][4:6] == ("–", "difference not established")
     assert len(budgets.rows) == 2
+
+
+def test_established_means_after_holm_everywhere(tmp_path: Path) -> None:
+    comparison = compare(read_study(write(tmp_path / "study", example_cells(EXAMPLE_LEVELS, seeds=5))))
+    rows = comparison.differences
+    assert {(row.established_before_holm, row.established) for row in rows} == {(1, 1), (1, 0), (0, 0)}
+    written = write_comparison(comparison)
+    metrics = dict(comparison_metrics(comparison))
+    listed = json.loads(written.json.read_text())["differences"]
+    with (written.folder / "differences.csv").open() as stream:
+        lines = list(csv.DictReader(stream))[: len(rows)]
+    for row, entry, line in zip(rows, listed, lines, strict=True):
+        assert row.established is ("not established" not in row.verdict)
+        assert (entry["established"], entry["established_before_holm"]) == (
+            row.established,
+            row.established_before_holm,
+        )
+        assert line["established"] == str(row.established)
+        assert metrics[f"comparison/grasp_box/{row.arm}/n{row.episodes}/difference_established"] == row.established
