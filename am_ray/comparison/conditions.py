@@ -19,6 +19,8 @@ class ArmBudget:
     Attributes:
         minutes: Mean over its cells.
         labelled: Digest of the labelled data by seed.
+        transitions_per_update: The labelled batch, and that without labels beside it.
+        scale_from: Data whose statistics the inputs are standardised with: labelled, pretraining, or unlabelled.
         unlabelled: Digests of the data without labels, for the arm that uses them.
         tuning_trials: Runs that its settings were chosen by.
     """
@@ -28,6 +30,8 @@ class ArmBudget:
     cells: int
     updates: str | None
     batch_size: str | None
+    transitions_per_update: str | None
+    scale_from: str | None
     parameters: str | None
     minutes: float | None
     labelled: dict[int, str | None]
@@ -80,6 +84,7 @@ def cautions(study: Study) -> list[str]:
         if len(set(by_arm.values())) > 1:
             listed = ", ".join(f"{arm} {by_arm[arm] or NOT_STATED}" for arm in by_arm)
             found.append(f"The arms differ in {what}: {listed}.")
+    found += _unequal_learning(study)
     for key in ("updates", "batch_size", "labelled_digest", "parameters", "minutes", "tuning_trials"):
         silent = [cell for cell in study.counted if cell.record.get(key) is None]
         if key == "labelled_digest":  # without labelled episodes there need be none
@@ -104,6 +109,36 @@ def cautions(study: Study) -> list[str]:
             f"this checkpoint. Another pre-training run may be better or worse."
         )
     return found
+
+
+def _unequal_learning(study: Study) -> Iterator[str]:
+    """What arms differ in by what they are: of the cells that learn."""
+    cells = [cell for cell in study.counted if cell.episodes > 0]
+
+    def by_arm(key: str, text: Callable[[Iterable[Any]], str | None]) -> dict[str, str]:
+        found = {arm: text(cell.record.get(key) for cell in cells if cell.arm == arm) for arm in study.arms}
+        return {arm: value for arm, value in found.items() if value is not None}
+
+    seen = by_arm("transitions_per_update", _range)
+    if len(set(seen.values())) > 1:
+        yield (
+            f"The arms differ in transitions per update ({_listed(seen)}): arms with data without labels see more in every update, "
+            f"and take longer for it."
+        )
+    scales = by_arm("scale_from", _words)
+    if len(set(scales.values())) > 1:
+        yield (
+            f"The arms differ in the data that their inputs are standardised with ({_listed(scales)}): part of a difference "
+            f"may come from that, and not from the weights."
+        )
+
+
+def _listed(by_arm: Mapping[str, str]) -> str:
+    return ", ".join(f"{arm} {value}" for arm, value in by_arm.items())
+
+
+def _words(values: Iterable[Any]) -> str | None:
+    return " or ".join(sorted({str(value) for value in values if value is not None})) or None
 
 
 def _check_same(study: Study, what: str, cells: Iterable[Cell], value: Callable[[Cell], Any]) -> None:
@@ -140,6 +175,8 @@ def _budget(study: Study, arm: str, size: int) -> ArmBudget:
         cells=len(cells),
         updates=_range(values("updates")),
         batch_size=_range(values("batch_size")),
+        transitions_per_update=_range(values("transitions_per_update")),
+        scale_from=_words(values("scale_from")),
         parameters=_range(values("parameters")),
         minutes=sum(minutes) / len(minutes) if minutes else None,
         labelled={seed: cell.record.get("labelled_digest") for seed, cell in sorted(cells.items())},

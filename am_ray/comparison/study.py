@@ -14,7 +14,7 @@ from am_ray.types import AmRayError
 
 BASELINE = "scratch"
 # The order in which arms stand everywhere, if they are there; others follow.
-_ARM_ORDER = (BASELINE, "pretrained", "auxiliary")
+_ARM_ORDER = (BASELINE, "pretrained", "auxiliary", "pretrained_auxiliary")
 SCHEMA_VERSION = 1
 
 

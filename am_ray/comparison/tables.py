@@ -159,8 +159,21 @@ def _budgets(rows: Sequence[ArmBudget]) -> TextTable:
     return TextTable(
         "Budgets",
         "Of fine-tuning, per cell; the digests of the labelled data are equal seed by seed, or the comparison would have been "
-        "refused. Pre-training is listed below, not counted here.",
-        ("arm", "labelled", "cells", "updates", "batch", "parameters", "minutes", "tuning trials", "labelled data"),
+        "refused. Transitions per update: labelled ones and those without labels. Scale from: the data whose mean and spread "
+        "standardise the inputs. Pre-training is listed below, not counted here.",
+        (
+            "arm",
+            "labelled",
+            "cells",
+            "updates",
+            "batch",
+            "transitions per update",
+            "scale from",
+            "parameters",
+            "minutes",
+            "tuning trials",
+            "labelled data",
+        ),
         tuple(
             (
                 row.arm,
@@ -168,6 +181,8 @@ def _budgets(rows: Sequence[ArmBudget]) -> TextTable:
                 f"{row.cells}",
                 row.updates or _DASH,
                 row.batch_size or _DASH,
+                row.transitions_per_update or _DASH,
+                row.scale_from or _DASH,
                 row.parameters or _DASH,
                 _DASH if row.minutes is None else f"{row.minutes:.1f}",
                 row.tuning_trials or NOT_STATED,

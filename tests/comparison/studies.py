@@ -38,11 +38,11 @@ def cell(
         "parameters": 123_456,
         "minutes": 1.2,
         "labelled_digest": f"digest-{episodes}-{seed}" if episodes else None,
-        "unlabelled_digest": "auxiliary-data" if arm == "auxiliary" else None,
+        "unlabelled_digest": "auxiliary-data" if "auxiliary" in arm else None,
         "settings_sha256": f"sha-{arm}",
         "tuning_trials": 0,
         "pretrained_from": {"path": "runs/pre", "update": 40_000, "dataset_digest": "abc"}
-        if arm != "scratch"
+        if arm.startswith("pretrained")
         else None,
         "checkpoint": "trials/x/checkpoint-00003000",
         "successful_labelled_episodes": episodes // 5,

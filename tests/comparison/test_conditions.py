@@ -124,3 +124,34 @@ def test_tuning_that_is_not_stated_is_not_called_none(tmp_path: Path) -> None:
     column = budget.columns.index("tuning trials")
     assert [row[column] for row in budget.rows] == ["0", "not stated"]
     assert comparison.to_json()["budget"][1]["tuning_trials"] is None
+
+
+FOUR_ARMS = {
+    "scratch": {"scale_from": "labelled", "transitions_per_update": 256},
+    "pretrained": {"scale_from": "pretraining", "transitions_per_update": 256},
+    "auxiliary": {"scale_from": "unlabelled", "transitions_per_update": 512},
+    "pretrained_auxiliary": {"scale_from": "pretraining", "transitions_per_update": 512},
+}
+
+
+def test_arms_that_see_more_or_scale_otherwise_are_said(tmp_path: Path) -> None:
+    cells = [cell(arm, 25, 0, OUTCOMES, **changes) for arm, changes in FOUR_ARMS.items()]
+    comparison = compare(read_study(write(tmp_path / "s", cells)))
+    notes = "\n".join(comparison.notes)
+    seen = "scratch 256, pretrained 256, auxiliary 512, pretrained_auxiliary 512"
+    assert f"differ in transitions per update ({seen})" in notes
+    scales = "scratch labelled, pretrained pretraining, auxiliary unlabelled, pretrained_auxiliary pretraining"
+    assert f"inputs are standardised with ({scales})" in notes
+    budget = text_tables(comparison)[3]
+    columns = [budget.columns.index(name) for name in ("arm", "transitions per update", "scale from")]
+    assert [row[columns[1]] for row in budget.rows] == ["256", "256", "512", "512"]
+    assert tuple(budget.rows[-1][column] for column in columns) == ("pretrained_auxiliary", "512", "pretraining")
+
+
+def test_equal_and_unknown_ways_of_learning_are_not_remarked(tmp_path: Path) -> None:
+    for changes in ({}, FOUR_ARMS["scratch"]):
+        cells = [cell(arm, 25, 0, OUTCOMES, **changes) for arm in ("scratch", "pretrained")]
+        # What never learns has no batches to compare.
+        cells += [cell("pretrained", 0, 0, OUTCOMES, transitions_per_update=1, scale_from="pretraining")]
+        notes = "\n".join(compare(read_study(write(tmp_path / "s", cells))).notes)
+        assert "transitions" not in notes and "standardised" not in notes
