@@ -79,13 +79,15 @@ class FinetuneSettings(Checked):
     # Dataset without labels for the `auxiliary` arms; empty: the one that `pretrained` was trained on.
     unlabelled: str = ""
     arms: tuple[Arm, ...] = ("scratch", "pretrained")
+    # Numbers of labelled episodes; 0: the weights as they are, with no label used (zero-shot).
     episodes: tuple[int, ...] = (25, 50, 100, 200)
     seeds: tuple[int, ...] = (0, 1, 2)
     # Cells at once; 0: as many as fit on the cluster.
     max_concurrent: int = bounded(0, 0, None)
     # Times that a cell whose process died, or that raised, is started again (from its newest checkpoint).
     max_failures: int = bounded(2, 0, None)
-    # Arm -> trials that were run to choose its settings; the comparison shows them as part of the budget.
+    # Arm -> trials that were run to choose its settings; the comparison shows them as part of the budget, and says where
+    # they are not stated.
     tuning_trials: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -94,10 +96,10 @@ class FinetuneSettings(Checked):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise SettingsError(f"{name}: got {list(values)}; expected at least one, each once. Correct the list.")
-        if min(self.episodes) < 1 or min(self.seeds) < 0:
+        if min(self.episodes) < 0 or min(self.seeds) < 0:
             raise SettingsError(
-                f"episodes, seeds: got {list(self.episodes)} and {list(self.seeds)}; expected episodes of 1 or more and "
-                f"seeds of 0 or more. Correct the lists."
+                f"episodes, seeds: got {list(self.episodes)} and {list(self.seeds)}; expected numbers of 0 or more. Correct "
+                f"the lists."
             )
 
 

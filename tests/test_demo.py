@@ -24,6 +24,12 @@ def test_the_demo_writes_what_it_promises(tmp_path: Path, scale: DemoScale) -> N
         assert set(summary[row]) == {"instance_grasping", "rearrangement", "container_placing"}
     assert summary["oracle"]["instance_grasping"]["success_rate"] == 1.0
     assert summary["random"]["instance_grasping"]["success_rate"] == 0.0
+    if scale.finetune:
+        assert result.comparison is not None and result.report is not None
+        assert {(row.arm, row.episodes) for row in result.comparison.rates} == {("scratch", 5), ("pretrained", 5)}
+        assert summary["finetune"] == result.comparison.to_json()
+        assert result.report.html.exists() and (tmp_path / "mlflow.db").exists()
+        assert f"am-ray ui --storage {tmp_path}" in result.footer
     assert (tmp_path / "panels.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "episode.gif").read_bytes().startswith(b"GIF8")
 

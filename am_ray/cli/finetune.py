@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from am_ray.cli.compare import comparison_report, write_report
 from am_ray.cli.evaluate import json_mapping
+from am_ray.cli.pretrain import add_tracking_options
 from am_ray.cli.report import Report
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def add_parser(commands: Any) -> None:
         default="auto",
         help="auto: go on with the study if it exists; must: it has to exist; never: it must not; default: auto",
     )
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow; default: sqlite in --storage")
-    parser.add_argument("--no-tracking", action="store_true", help="log nothing to MLflow")
+    add_tracking_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the cells, run nothing")
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     parser.set_defaults(run=run)

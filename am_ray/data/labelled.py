@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -117,9 +118,14 @@ def draw_episodes(num_episodes: int, count: int, seed: int) -> list[int]:
 
 
 def write_subset(dataset: TrajectoryDataset, episodes: Sequence[int], out: str | os.PathLike[str]) -> str:
-    """Writes some trajectories as a dataset of their own, unless it is there already; returns its digest."""
+    """Writes some trajectories as a dataset of their own, unless it is there already; returns its digest.
+
+    Raises:
+        DatasetError: There are other trajectories there, or those of another dataset.
+    """
+    generator = {"command": "am-ray finetune", "source_digest": dataset.digest, "episodes": list(map(int, episodes))}
     if (Path(out) / MANIFEST_PATH).exists():
-        return read_dataset(out).digest
+        return _same_subset(out, generator)
     info = dataset.info
     settings = {
         "fps": info.fps,
@@ -130,8 +136,17 @@ def write_subset(dataset: TrajectoryDataset, episodes: Sequence[int], out: str |
         "license": info.license,
         "robot_type": info.robot_type,
     }
-    generator = {"command": "am-ray finetune", "source_digest": dataset.digest, "episodes": list(map(int, episodes))}
     with DatasetWriter.resume(out, **settings, generator=generator) as writer:
         for episode in episodes[writer.next_episode :]:
             writer.append(dataset[episode])
     return read_dataset(out).digest
+
+
+def _same_subset(out: str | os.PathLike[str], generator: dict[str, Any]) -> str:
+    found = read_dataset(out)
+    if found.info.generator != generator:
+        raise DatasetError(
+            f"{os.fspath(out)}: drawn from data of digest {str(found.info.generator.get('source_digest'))[:12]}; this study "
+            f"draws from {generator['source_digest'][:12]}. Give the data that the study began with, or another --run-name."
+        )
+    return found.digest

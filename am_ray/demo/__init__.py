@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -210,7 +211,10 @@ def _finetune(out: Path, scale: DemoScale) -> tuple[Comparison, Written]:
     shutil.rmtree(out / "finetune", ignore_errors=True)
     study = prepare(_study_settings(out, scale), run_name="finetune", storage=out)
     with sending(study.folder):
-        finetune(study)
+        result = finetune(study)
+        if result.stopped_by is not None:
+            # As the signal would have ended this process, had the study not stopped for it in order.
+            raise SystemExit(signal.SIGTERM) if result.stopped_by == signal.SIGTERM else KeyboardInterrupt
         comparison = compare(read_study(study.folder))
         written = write_comparison(comparison)
         track_comparison(comparison, written)

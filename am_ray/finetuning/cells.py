@@ -19,7 +19,7 @@ class Cell:
 
     Attributes:
         arm: ``scratch``, ``pretrained``, ``auxiliary`` or ``pretrained_auxiliary``.
-        episodes: Labelled episodes.
+        episodes: Labelled episodes; 0: none, the weights are evaluated as they are.
         seed: Of the draw of these episodes, of fresh weights and of the batches.
         settings: Of the run.
     """
@@ -34,9 +34,14 @@ class Cell:
         return f"{self.arm}-n{self.episodes}-s{self.seed}"
 
 
+def subset_size(episodes: int) -> int:
+    """Episodes that are written for a cell: even one that uses no label needs one, for the shapes of the data."""
+    return max(1, episodes)
+
+
 def subset_path(folder: Path, episodes: int, seed: int) -> Path:
     """Where a study keeps the labelled episodes of a size and seed."""
-    return folder / "labelled" / f"n{episodes}-s{seed}"
+    return folder / "labelled" / f"n{subset_size(episodes)}-s{seed}"
 
 
 def plan_cells(settings: StudySettings, folder: Path) -> list[Cell]:
@@ -78,4 +83,16 @@ def _cell(settings: StudySettings, arm: Arm, episodes: int, seed: int, data: Pat
     if arm in LEARNS_BESIDE:
         task = replace(task, auxiliary=settings.finetune.unlabelled)
     algorithm = replace(run.algorithm, method="task_critic")
-    return Cell(arm, episodes, seed, replace(run, dataset=str(data), seed=seed, algorithm=algorithm, task=task))
+    run = replace(run, dataset=str(data), seed=seed, algorithm=algorithm, task=task)
+    return Cell(arm, episodes, seed, run if episodes else _untrained(run))
+
+
+def _untrained(run: PretrainSettings) -> PretrainSettings:
+    """A run that leaves the weights as they are, and its goal at the mean of the data: nothing of the labels is used."""
+    rates = replace(run.algorithm.optimization, learning_rate=0.0, target_update_rate=0.0, acting_average_rate=0.0)
+    return replace(
+        run,
+        algorithm=replace(run.algorithm, optimization=rates),
+        task=replace(run.task, goal_start="mean"),
+        training=replace(run.training, updates=1),
+    )

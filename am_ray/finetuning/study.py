@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from am_ray.finetuning.cells import LEARNS_BESIDE, Cell, plan_cells, subset_path
+from am_ray.finetuning.cells import LEARNS_BESIDE, Cell, plan_cells, subset_path, subset_size
 from am_ray.finetuning.results import write_results
 from am_ray.settings_reader import settings_sha256, to_mapping
 from am_ray.study_settings import FinetuneSettings, StudySettings
@@ -115,28 +115,34 @@ def finetune(
         FolderInUseError: Another process works on it.
     """
     from am_ray.stopping import StopRequest
-    from am_ray.tracking import RunTracker
     from am_ray.trials import run_trials
 
-    folder, options = study.folder, study.settings.finetune
+    folder = study.folder
     _check_resume(folder, resume)
     digests = _write_subsets(study)
+    trials = [trial_of(cell, study, digests) for cell in study.cells]
     (folder / "settings.yaml").write_text(yaml.safe_dump(to_mapping(study.settings), sort_keys=False))
-    if tracked:
-        _track(study, RunTracker.open(folder, name=folder.name, stage="finetune", tags=_study_tags(study)))
+    tracker = _open_tracker(study) if tracked else None
     stop = StopRequest()
-    ended = run_trials(
-        [trial_of(cell, study, digests) for cell in study.cells],
-        folder=folder,
-        stage="finetune",
-        max_concurrent=options.max_concurrent,
-        max_failures=options.max_failures,
-        on_result=on_result,
-        stop=stop,
-        tracked=tracked,
-    )
-    results = write_results(study, digests, ended)
+    try:
+        ended = run_trials(
+            trials,
+            folder=folder,
+            stage="finetune",
+            max_concurrent=study.settings.finetune.max_concurrent,
+            max_failures=study.settings.finetune.max_failures,
+            on_result=on_result,
+            stop=stop,
+            tracked=tracked,
+        )
+        results = write_results(study, digests, ended)
+    except BaseException as error:
+        if tracker is not None:
+            tracker.end("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
     failed = tuple(result.name for result in ended if result.status == "failed")
+    if tracker is not None:
+        _track_end(tracker, ended, stopped=stop.signal is not None, failed=bool(failed))
     return FinetuneResult(folder, results, failed, stop.signal)
 
 
@@ -156,16 +162,29 @@ def trial_of(cell: Cell, study: Study, digests: dict[tuple[int, int], str]) -> T
     return Trial(cell.name, cell.settings, study.settings.evaluation, tags)
 
 
-def _study_tags(study: Study) -> dict[str, str]:
+def _open_tracker(study: Study) -> RunTracker:
+    """The study's own run, the parent of its cells'."""
+    from am_ray.tracking import RunTracker
+
     tags = {"dataset.digest": study.labelled.digest, "config.sha256": settings_sha256(study.settings)}
-    pretrained = study.settings.finetune.pretrained
-    return tags | ({"pretrained_from": pretrained} if pretrained else {})
-
-
-def _track(study: Study, tracker: RunTracker) -> None:
+    if study.settings.finetune.pretrained:
+        tags["pretrained_from"] = study.settings.finetune.pretrained
+    tracker = RunTracker.open(study.folder, name=study.folder.name, stage="finetune", tags=tags)
     tracker.params(to_mapping(study.settings))
     labelled = study.settings.finetune.labelled
     tracker.dataset(name=Path(labelled).name, digest=study.labelled.digest, source=labelled, context="labelled")
+    return tracker
+
+
+def _track_end(tracker: RunTracker, ended: Sequence[TrialResult], *, stopped: bool, failed: bool) -> None:
+    """The best cell's checkpoint under its alias, and how the study ended (a comparison may open the run again)."""
+    from am_ray.trials.trial import SUCCESS_RATE
+
+    rated = [result for result in ended if result.checkpoint is not None and SUCCESS_RATE in result.metrics]
+    if rated:
+        best = max(rated, key=lambda result: result.metrics[SUCCESS_RATE])
+        tracker.best_checkpoint(Path(str(best.checkpoint)), metric=SUCCESS_RATE, value=best.metrics[SUCCESS_RATE])
+    tracker.end("KILLED" if stopped else "FAILED" if failed else "FINISHED")
 
 
 def _with_unlabelled(finetune: FinetuneSettings) -> FinetuneSettings:
@@ -238,6 +257,6 @@ def _write_subsets(study: Study) -> dict[tuple[int, int], str]:
 
     digests = {}
     for episodes, seed in dict.fromkeys((cell.episodes, cell.seed) for cell in study.cells):
-        chosen = draw_episodes(study.labelled.num_episodes, episodes, seed)
+        chosen = draw_episodes(study.labelled.num_episodes, subset_size(episodes), seed)
         digests[episodes, seed] = write_subset(study.labelled, chosen, subset_path(study.folder, episodes, seed))
     return digests

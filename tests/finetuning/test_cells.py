@@ -52,7 +52,7 @@ def test_the_arms_of_a_cell_differ_in_their_start_alone(labelled: str, pretraine
         ({"episodes": [61]}, "got 61; expected at most 60"),
         ({"episodes": [10, 10]}, "each once"),
         ({"seeds": []}, "expected at least one"),
-        ({"episodes": [0]}, "episodes of 1 or more"),
+        ({"episodes": [-1]}, "expected numbers of 0 or more"),
         ({"arms": ["pretrainde"]}, "Did you mean pretrained"),
         ({"max_concurrent": -1}, "expected a value in"),
         ({"max_failures": -1}, "expected a value in"),
@@ -100,6 +100,16 @@ def test_more_than_one_task_is_refused(labelled: str, pretrained: str, tmp_path:
     settings = replace(study_settings(labelled, pretrained), evaluation=EvaluationSettings(tasks=("a", "b")))
     with pytest.raises(SettingsError, match="expected one, the task that the labels are of"):
         prepare(settings, run_name="a", storage=tmp_path)
+
+
+def test_a_cell_without_labels_evaluates_the_weights_as_they_are(labelled: str, pretrained: str) -> None:
+    settings = study_settings(labelled, pretrained, episodes=[0], arms=["pretrained"])
+    (cell,) = plan_cells(settings, Path("x"))
+    assert (cell.name, cell.settings.dataset) == ("pretrained-n0-s0", "x/labelled/n1-s0")
+    optimization = cell.settings.algorithm.optimization
+    rates = (optimization.learning_rate, optimization.target_update_rate, optimization.acting_average_rate)
+    assert rates == (0.0, 0.0, 0.0) and cell.settings.training.updates == 1
+    assert cell.settings.task.goal_start == "mean" and cell.settings.task.initial == pretrained
 
 
 def test_tuning_trials_are_an_arms_own() -> None:

@@ -14,7 +14,7 @@ from am_ray.comparison import compare, read_study
 from am_ray.data.reader import read_dataset
 from am_ray.finetuning import finetune, prepare
 from am_ray.models.checkpoint import read_checkpoint
-from am_ray.types import SettingsError
+from am_ray.types import DatasetError, SettingsError
 from tests.cli.conftest import AmRay
 
 from .conftest import pretrained_run, study_mapping, study_settings
@@ -41,6 +41,9 @@ def test_every_arm_had_the_same_data_updates_and_starts(finished: tuple[Path, li
     starts = [[episode["seed"] for episode in cell["evaluation"]["tasks"]["default"]] for cell in cells]
     assert starts[0] == starts[1] == starts[2] and len(set(starts[0])) == 4
     assert len({cell["parameters"] for cell in cells}) == 1
+    assert [cell["scale_from"] for cell in cells] == ["labelled", "pretraining", "unlabelled"]
+    assert [cell["transitions_per_update"] for cell in cells] == [32, 32, 64]
+    assert {cell["tuning_trials"] for cell in cells} == {None}
 
 
 def test_what_each_arm_started_from_is_recorded(
@@ -70,7 +73,7 @@ def test_parameters_are_those_that_are_trained(finished: tuple[Path, list[dict[s
     assert finished[1][0]["parameters"] == sum(v.size for v in critic) - sum(v.size for v in fixed)
 
 
-_SCALES = ("mean", "std", "state_mean", "state_std")
+_SCALES = ("mean", "std", "state_mean", "state_std", "state_input_mean", "state_input_std")
 
 
 def test_a_finished_study_is_extended_and_nothing_is_run_twice(
@@ -90,6 +93,34 @@ def test_a_finished_study_is_extended_and_nothing_is_run_twice(
     assert sorted({(row.arm, row.episodes) for row in comparison.rates}) == [
         (arm, size) for arm in ("auxiliary", "pretrained", "scratch") for size in (5, 10)
     ]
+
+
+def test_other_labelled_data_under_the_same_name_are_refused(
+    finished: tuple[Path, list[dict[str, Any]]], play: str, pretrained: str
+) -> None:
+    settings = study_settings(play, pretrained, arms=["scratch", "pretrained", "auxiliary"])
+    study = prepare(
+        replace(settings, task=replace(settings.task, success_at="any")), run_name="a", storage=finished[0].parent
+    )
+    with pytest.raises(DatasetError, match=r"n10-s0: drawn from data of digest .*; this study draws from"):
+        finetune(study, tracked=False)
+
+
+def test_without_labels_the_pretrained_weights_are_evaluated_unchanged(
+    local_ray: None, labelled: str, pretrained: str, tmp_path: Path
+) -> None:
+    settings = study_settings(labelled, pretrained, episodes=[0, 10])
+    result = finetune(prepare(settings, run_name="a", storage=tmp_path), tracked=False)
+    content = json.loads(result.results.read_text())
+    cells = {cell["name"]: cell for cell in content["cells"]}
+    assert content["cells_planned"] == list(cells)
+    zero = cells["pretrained-n0-s0"]
+    assert (zero["episodes"], zero["successful_labelled_episodes"]) == (0, 0)
+    before = read_checkpoint(next(iter(Path(pretrained).glob("checkpoint-*")))).state.weights
+    after = read_checkpoint(zero["checkpoint"]).state.weights
+    assert all(after[name].tobytes() == value.tobytes() for name, value in before.items())
+    assert (after["acting_critic.encoder.task.weight.state"] == 0).all()
+    assert {row.episodes for row in compare(read_study(result.folder)).rates} == {0, 10}
 
 
 def test_a_study_is_not_gone_on_with_under_other_settings(
@@ -143,6 +174,36 @@ def test_the_command_checks_runs_and_compares(
     assert "difference not established" in done.stdout and "2 of 2" in done.stderr
     assert (tmp_path / "runs" / "study" / "comparison" / "comparison.html").exists()
     assert am_ray("compare", tmp_path / "runs" / "study", "--no-tracking").code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SQLAlchemy's, about how MLflow calls it
+def test_a_study_is_one_run_of_mlflow_with_a_child_for_each_cell(
+    local_ray: None, am_ray: AmRay, labelled: str, pretrained: str, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(study_mapping(labelled, pretrained)))
+    for _ in range(2):  # the second time nothing is run, and no run is made
+        assert am_ray("finetune", path, "--storage", tmp_path / "runs").code == 0
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert [run.data.tags["stage"] for run in parents] == ["finetune"]
+    children = {run.info.run_name: run for run in runs if run not in parents}
+    assert sorted(children) == ["pretrained-n10-s0", "scratch-n10-s0"]
+    digest = read_dataset(tmp_path / "runs" / "study" / "labelled" / "n10-s0").digest
+    for name, run in children.items():
+        tags = run.data.tags
+        assert tags["mlflow.parentRunId"] == parents[0].info.run_id and run.info.status == "FINISHED"
+        assert (tags["arm"], tags["episodes"], tags["seed"]) == (name.split("-")[0], "10", "0")
+        assert tags["dataset.digest"] == digest
+        assert "eval/success_rate" in run.data.metrics
+    assert children["pretrained-n10-s0"].data.tags["pretrained_from"] == pretrained
+    files = {entry.path for entry in client.list_artifacts(parents[0].info.run_id, "comparison")}
+    assert {"comparison/comparison.html", "comparison/comparison.json", "comparison/comparison.png"} <= files
+    assert "comparison/default/scratch/n10/success_rate" in parents[0].data.metrics
 
 
 @pytest.mark.slow
