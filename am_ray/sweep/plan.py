@@ -19,7 +19,7 @@ from am_ray.trials import Trial
 from am_ray.types import CheckpointError, SettingsError
 
 SEED = "seed"
-# What may change between two calls of a sweep: where the data lie, how many run at once, and what a longer search is judged by.
+# What may change between two calls of a sweep: where the data lie (trials compare their digests), how many run at once, and what a longer search is judged by.
 _MAY_DIFFER = ("dataset", "sweep.max_concurrent_trials", "sweep.max_failures", "sweep.num_samples")
 
 
@@ -74,8 +74,8 @@ def plan_sweep(settings: StudySettings, where: str) -> SweepPlan:
     return SweepPlan(settings, tuple(trials), values, tuple(settings.sweep.search))
 
 
-def begin(plan: SweepPlan, folder: Path, resume: str) -> None:
-    """Checks that the sweep may be begun, or gone on with, in this folder, and records what it is.
+def may_begin(plan: SweepPlan, folder: Path, resume: str) -> None:
+    """Whether the sweep may be begun, or gone on with, in this folder; nothing is written.
 
     More values of a grid and more draws may be added; what was run stays as it was.
 
@@ -88,9 +88,19 @@ def begin(plan: SweepPlan, folder: Path, resume: str) -> None:
         raise CheckpointError(f"{folder}: no sweep to resume. Use --resume auto, or another --run-name.")
     if resume == "never" and path.exists():
         raise SettingsError(f"{folder}: already holds a sweep. Use --resume auto, or another --run-name.")
-    now = _recorded(plan.settings)
     if path.exists():
-        _check_same(plan, load_yaml(path), now, folder)
+        _check_same(plan, load_yaml(path), _recorded(plan.settings), folder)
+
+
+def begin(plan: SweepPlan, folder: Path, resume: str) -> None:
+    """Records in the folder what the sweep is, if it may be begun there, see `may_begin`.
+
+    Raises:
+        SettingsError: It may not.
+        CheckpointError: It must exist, and does not.
+    """
+    may_begin(plan, folder, resume)
+    path, now = folder / "settings.yaml", _recorded(plan.settings)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(yaml.safe_dump(now, sort_keys=False), encoding="utf-8")

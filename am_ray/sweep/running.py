@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from am_ray.settings_reader import to_mapping
 from am_ray.stopping import StopRequest
 from am_ray.sweep.figures import write_figure
-from am_ray.sweep.plan import SweepPlan, begin
+from am_ray.sweep.plan import SweepPlan, begin, may_begin
 from am_ray.sweep.results import best_trial, groups, to_csv, to_json
-from am_ray.trials import TrialResult, run_trials
+from am_ray.trials import TrialResult, check_trials, run_trials, study_folder
 
 if TYPE_CHECKING:
     from am_ray.tracking import RunTracker
+    from am_ray.trials.folder_lock import HeldFolder
 
 
 @dataclass(frozen=True)
@@ -61,39 +62,57 @@ def run_sweep(
         stop: Another way to stop than a signal.
 
     Raises:
-        SettingsError: The folder holds another sweep, or the cluster is too small.
+        SettingsError: The folder holds another sweep, or results on other data, or the cluster is too small.
+        FolderInUseError: Another process runs this sweep.
         DatasetError: The dataset cannot be read.
         EnvironmentContractError: The environment cannot be used to evaluate.
     """
     folder = Path(storage) / run_name
     stop = stop or StopRequest()
-    begin(plan, folder, resume)
-    with _sending(folder, tracking_uri) if tracked else nullcontext():
-        tracker = _open_tracker(plan, folder, run_name) if tracked else None
-        sweep = plan.settings.sweep
-        try:
-            results = run_trials(
-                plan.trials,
-                folder=folder,
-                max_concurrent=sweep.max_concurrent_trials,
-                max_failures=sweep.max_failures,
-                scheduler=sweep.scheduler,
-                metric=sweep.metric,
-                mode=sweep.mode,
-                on_result=on_result,
-                stop=stop,
-                stage="sweep",
-                tracked=tracked,
-            )
-        except BaseException as error:
-            if tracker is not None:
-                tracker.end("FAILED" if isinstance(error, Exception) else "KILLED")
-            raise
-        files = _write(plan, results, folder, run_name)
-        if tracker is not None:
-            _log(tracker, plan, results, files, stopped=stop.signal is not None)
+    may_begin(plan, folder, resume)
+    with study_folder(folder) as held:
+        # Another process may run this sweep, and its results may be of other data: until both are ruled out, its files,
+        # its MLflow run and its sender are left alone.
+        check_trials(plan.trials, folder, plan.settings.sweep.scheduler)
+        begin(plan, folder, resume)
+        with _sending(folder, tracking_uri) if tracked else nullcontext():
+            results = _run(plan, held, run_name, tracked, on_result, stop)
     best = best_trial(plan, results)
     return SweepOutcome(folder, tuple(results), None if best is None else best.name, stop.signal)
+
+
+def _run(
+    plan: SweepPlan,
+    held: HeldFolder,
+    name: str,
+    tracked: bool,
+    on_result: Callable[[TrialResult], None] | None,
+    stop: StopRequest,
+) -> list[TrialResult]:
+    tracker = _open_tracker(plan, held.path, name) if tracked else None
+    sweep = plan.settings.sweep
+    try:
+        results = run_trials(
+            plan.trials,
+            folder=held,
+            max_concurrent=sweep.max_concurrent_trials,
+            max_failures=sweep.max_failures,
+            scheduler=sweep.scheduler,
+            metric=sweep.metric,
+            mode=sweep.mode,
+            on_result=on_result,
+            stop=stop,
+            stage="sweep",
+            tracked=tracked,
+        )
+    except BaseException as error:
+        if tracker is not None:
+            tracker.end("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    files = _write(plan, results, held.path, name)
+    if tracker is not None:
+        _log(tracker, plan, results, files, stopped=stop.signal is not None)
+    return results
 
 
 def _write(plan: SweepPlan, results: Sequence[TrialResult], folder: Path, name: str) -> list[Path]:

@@ -9,11 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from am_ray.trials.engine import run_trials
+    from am_ray.trials.engine import check_trials, run_trials
+    from am_ray.trials.folder_lock import study_folder
     from am_ray.trials.trial import Trial, TrialResult
 
-_HOMES = {"Trial": "trial", "TrialResult": "trial", "run_trials": "engine"}
-__all__ = ["Trial", "TrialResult", "run_trials"]
+_HOMES = {
+    "Trial": "trial",
+    "TrialResult": "trial",
+    "check_trials": "engine",
+    "run_trials": "engine",
+    "study_folder": "folder_lock",
+}
+__all__ = ["Trial", "TrialResult", "check_trials", "run_trials", "study_folder"]
 
 
 def __getattr__(name: str) -> Any:

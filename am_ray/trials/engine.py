@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from am_ray.progress import progress_bar
 from am_ray.ray_session import ray_session
 from am_ray.stopping import StopRequest, stop_on_signals
 from am_ray.study_settings import SchedulerSettings
-from am_ray.trials.folder_lock import locked
+from am_ray.trials.folder_lock import HeldFolder, study_folder
 from am_ray.trials.process import STOP_FILE, TrialJob, open_tracker, result_of
 from am_ray.trials.trial import SUCCESS_RATE, Trial, TrialFolder, TrialResult, check_names
 from am_ray.types import SettingsError
@@ -27,7 +27,7 @@ OnResult = Callable[[TrialResult], None]
 def run_trials(
     trials: Sequence[Trial],
     *,
-    folder: Path,
+    folder: Path | HeldFolder,
     max_concurrent: int = 0,
     max_failures: int = 2,
     scheduler: SchedulerSettings | None = None,
@@ -45,7 +45,8 @@ def run_trials(
 
     Args:
         trials: With names that differ.
-        folder: Of the study; trials lie in ``trials/<name>``. On a cluster all nodes must see it.
+        folder: Of the study; trials lie in ``trials/<name>``. On a cluster all nodes must see it. A caller that writes there
+            itself gives what `am_ray.trials.study_folder` yields, and calls `check_trials` before it writes.
         max_concurrent: Trials at once; 0: as many as fit on the cluster.
         max_failures: Times that a trial whose process died, or that raised, is started again.
         scheduler: Stops worse trials early; by default none.
@@ -69,7 +70,8 @@ def run_trials(
     check_names(trials)
     _check_scheduler(trials, scheduler)
     stop = stop or StopRequest()
-    with locked(folder, wait_s=0.0):
+    with nullcontext(folder) if isinstance(folder, HeldFolder) else study_folder(folder) as held:
+        folder = held.path
         study = _Study(trials, folder, stage, tracked, stop, on_result)
         if study.open and stop.signal is None:
             from am_ray.trials.preflight import check_evaluation
@@ -78,6 +80,18 @@ def run_trials(
             (folder / STOP_FILE).unlink(missing_ok=True)
             study.run(max_concurrent, max_failures, scheduler, metric, mode)
         return study.results()
+
+
+def check_trials(trials: Sequence[Trial], folder: Path, scheduler: SchedulerSettings | None = None) -> None:
+    """Whether `run_trials` may go on with these trials in this folder; nothing is written.
+
+    Raises:
+        SettingsError: See `run_trials`.
+    """
+    check_names(trials)
+    _check_scheduler(trials, scheduler)
+    for trial in trials:
+        TrialFolder(folder, trial.name).result(trial)
 
 
 class _Study:

@@ -6,6 +6,7 @@ import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from am_ray.types import AmRayError
@@ -15,6 +16,26 @@ _POLL_S = 0.2
 
 class FolderInUseError(AmRayError):
     """Another process works in the folder."""
+
+
+@dataclass(frozen=True)
+class HeldFolder:
+    """A study's folder while it is this process's; from `study_folder` alone."""
+
+    path: Path
+
+
+@contextmanager
+def study_folder(folder: Path) -> Iterator[HeldFolder]:
+    """The study is this process's inside the block: before that nothing of it may be written, tracked or sent.
+
+    What it yields is the ``folder`` of `am_ray.trials.run_trials`, which then takes no lock of its own.
+
+    Raises:
+        FolderInUseError: Another process runs this study.
+    """
+    with locked(folder, wait_s=0.0):
+        yield HeldFolder(folder)
 
 
 @contextmanager

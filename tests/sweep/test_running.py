@@ -12,7 +12,11 @@ import pytest
 from am_ray.study_settings import EvaluationSettings, SchedulerSettings, StudySettings, SweepSettings
 from am_ray.sweep import plan_sweep, run_sweep
 from am_ray.sweep import running as running_module
-from am_ray.sweep.plan import SweepPlan
+from am_ray.sweep.plan import SweepPlan, begin
+from am_ray.tracking import RunTracker
+from am_ray.trials import TrialResult
+from am_ray.trials.folder_lock import FolderInUseError, HeldFolder, locked
+from am_ray.trials.trial import TrialFolder
 from am_ray.types import SettingsError
 from tests.trials.conftest import settings_for, write_points
 
@@ -24,12 +28,14 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_points(tmp_path_factory.mktemp("sweep") / "points")
 
 
-def planned(points: str, seeds: list[int], **sweep: Any) -> SweepPlan:
+def planned(points: str, seeds: list[int], every: int = 0, **sweep: Any) -> SweepPlan:
     run = settings_for(points)
     parts = {name: getattr(run, name) for name in run.__dataclass_fields__}
     search = {RATIO: {"grid_search": [0.0, 0.5]}, "seed": {"grid_search": seeds}}
     settings = StudySettings(
-        **parts, evaluation=EvaluationSettings(episodes=2, max_steps=3), sweep=SweepSettings(search=search, **sweep)
+        **parts,
+        evaluation=EvaluationSettings(episodes=2, max_steps=3, every=every),
+        sweep=SweepSettings(search=search, **sweep),
     )
     return plan_sweep(settings, "f")
 
@@ -43,10 +49,40 @@ def test_the_engine_is_told_what_the_file_says(points: str, tmp_path: Path, monk
 
     monkeypatch.setattr(running_module, "run_trials", run_trials)
     scheduler = SchedulerSettings(name="asha", grace_updates=5)
-    plan = planned(points, [0], max_concurrent_trials=3, max_failures=7, metric="a/b", mode="min", scheduler=scheduler)
+    plan = planned(
+        points, [0], 5, max_concurrent_trials=3, max_failures=7, metric="a/b", mode="min", scheduler=scheduler
+    )
     run_sweep(plan, run_name="s", storage=tmp_path, tracked=False)
     assert (told["max_concurrent"], told["max_failures"], told["metric"], told["mode"]) == (3, 7, "a/b", "min")
-    assert (told["scheduler"], told["folder"]) == (scheduler, tmp_path / "s")
+    assert (told["scheduler"], told["folder"]) == (scheduler, HeldFolder(tmp_path / "s"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_sweep_that_may_not_run_leaves_nothing_behind(points: str, tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    plan = planned(points, [0])
+    # A sweep that runs, and has one result.
+    begin(plan, folder, "auto")
+    RunTracker.open(folder, name="s", stage="sweep").params({"a": "b"})
+    first = plan.trials[0]
+    TrialFolder(folder, first.name).write_result(first, TrialResult(first.name, "completed", 20, 0.1, {}))
+    more = planned(points, [0, 1])  # would be written to settings.yaml
+    with locked(folder, wait_s=0.0):
+        before = contents(folder)
+        with pytest.raises(FolderInUseError):
+            run_sweep(more, run_name="s", storage=tmp_path)
+        assert contents(folder) == before
+    other = planned(write_points(tmp_path / "other", seed=1), [0, 1])
+    with pytest.raises(SettingsError, match="holds a trial of other data: dataset was"):
+        run_sweep(other, run_name="s", storage=tmp_path)
+    late = planned(points, [0, 1], scheduler=SchedulerSettings(name="asha"))
+    with pytest.raises(SettingsError):
+        run_sweep(late, run_name="s", storage=tmp_path)
+    assert contents(folder) == before
+    assert not list(tmp_path.glob("mlflow.db*"))
 
 
 @pytest.mark.slow
