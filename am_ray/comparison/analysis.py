@@ -11,7 +11,7 @@ from am_ray.comparison.conditions import ArmBudget, budgets, cautions, check_ali
 from am_ray.comparison.curves import CurveRow, RateRow, curve_rows, rate_rows
 from am_ray.comparison.differences import LEVEL, DifferenceRow, area_rows, difference_rows
 from am_ray.comparison.resampling import smallest_sign_flip_p
-from am_ray.comparison.study import Study
+from am_ray.comparison.study import Study, size_text
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _conclusions(study: Study, differences: list[DifferenceRow], areas: list[Dif
         rows = [row for row in differences if row.arm == arm]
         if not rows:
             sentences.append(f"{arm} and {study.baseline} have no number of labelled episodes in common.")
-        sentences += [f"{_claim(row)} with {row.episodes} labelled episodes: {row.verdict}." for row in rows]
+        sentences += [f"{_claim(row)} with {row.where} labelled episodes: {row.verdict}." for row in rows]
     return sentences
 
 
@@ -121,7 +121,7 @@ def _missing(study: Study) -> list[str]:
         lacking = seeds - {cell.seed for cell in study.cells if (cell.arm, cell.episodes) == (arm, size)}
         if lacking:
             named = ", ".join(map(str, sorted(lacking)))
-            notes.append(f"Missing: arm {arm} with {size} labelled episodes has no cell of seed {named}.")
+            notes.append(f"Missing: arm {arm} with {size_text(size)} labelled episodes has no cell of seed {named}.")
     return notes
 
 
@@ -153,7 +153,7 @@ def _few_seeds(rows: list[DifferenceRow]) -> list[str]:
 
 def _losses(rates: list[RateRow]) -> list[str]:
     lost = [
-        f"{row.infrastructure_failures} of {row.arm} with {row.episodes} labelled episodes"
+        f"{row.infrastructure_failures} of {row.arm} with {size_text(row.episodes)} labelled episodes"
         for row in rates
         if row.infrastructure_failures
     ]

@@ -84,7 +84,7 @@ def cautions(study: Study) -> list[str]:
         if len(set(by_arm.values())) > 1:
             listed = ", ".join(f"{arm} {by_arm[arm] or NOT_STATED}" for arm in by_arm)
             found.append(f"The arms differ in {what}: {listed}.")
-    found += _unequal_learning(study)
+    found += [*_unequal_learning(study), *_one_policy(study)]
     for key in ("updates", "batch_size", "labelled_digest", "parameters", "minutes", "tuning_trials"):
         silent = [cell for cell in study.counted if cell.record.get(key) is None]
         if key == "labelled_digest":  # without labelled episodes there need be none
@@ -131,6 +131,18 @@ def _unequal_learning(study: Study) -> Iterator[str]:
             f"The arms differ in the data that their inputs are standardised with ({_listed(scales)}): part of a difference "
             f"may come from that, and not from the weights."
         )
+
+
+def _one_policy(study: Study) -> Iterator[str]:
+    """Zero-shot cells of one checkpoint: nothing of them depends on the seed."""
+    for arm in study.arms:
+        cells = study.group(arm, 0).values()
+        sources = [cell.record.get("pretrained_from") for cell in cells]
+        if len(sources) > 1 and sources[0] is not None and all(source == sources[0] for source in sources):
+            yield (
+                f"With 0 labelled episodes all seeds of {arm} are one policy, for nothing is trained: there, p values over seeds count "
+                f"it {len(sources)} times. Read the claim about these policies."
+            )
 
 
 def _listed(by_arm: Mapping[str, str]) -> str:

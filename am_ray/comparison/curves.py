@@ -9,7 +9,7 @@ import numpy as np
 from am_ray.comparison.aggregates import area_weights, episodes_to, interquartile_mean
 from am_ray.comparison.intervals import Interval, counted, rate_interval
 from am_ray.comparison.resampling import bootstrap_interval
-from am_ray.comparison.study import Study, outcome_matrix
+from am_ray.comparison.study import Study, outcome_matrix, size_text
 
 # Of the bootstrap: the same results give the same report.
 GENERATOR_SEED = 20_210_415
@@ -52,7 +52,7 @@ class CurveRow:
     """An arm over all sizes.
 
     Attributes:
-        sizes: That all arms have, over which the area is taken.
+        sizes: Above 0 that all arms have, over which the area is taken.
         area: Under the curve of success rates, on a linear axis of labelled episodes, divided by the axis' length.
         area_seeds: Seeds that have all sizes.
         area_interval: 95 %; ``None`` without an area.
@@ -80,8 +80,8 @@ def curve_rows(study: Study, rates: list[RateRow]) -> list[CurveRow]:
 
 
 def common_sizes(study: Study) -> tuple[int, ...]:
-    """The sizes that every arm has."""
-    sizes = [set(study.sizes(arm)) for arm in study.arms]
+    """The sizes that every arm has. Zero-shot is none of them: the curve is that of learning from labelled episodes."""
+    sizes = [set(study.sizes(arm)) - {0} for arm in study.arms]
     return tuple(sorted(set.intersection(*sizes))) if sizes else ()
 
 
@@ -127,7 +127,11 @@ def _curve_row(study: Study, arm: str, rates: list[RateRow]) -> CurveRow:
     if reached is None:
         text = "not reached"
     else:
-        text = f"{reached:.0f} or fewer" if reached == points[0][0] else f"{reached:.0f}"
+        text = (
+            f"{reached:.0f} or fewer"
+            if reached == points[0][0] > 0
+            else size_text(0 if reached == 0 else max(1, round(reached)))
+        )
     sizes = common_sizes(study)
     seeds = whole_seeds(study, arm, sizes)
     outcomes = counted(area_outcomes(study, arm, seeds, sizes)) if len(sizes) > 1 and seeds else np.empty((0, 0))

@@ -17,7 +17,7 @@ from am_ray.comparison.intervals import (
     policies_difference,
 )
 from am_ray.comparison.resampling import holm, sign_flip_p, smallest_sign_flip_p
-from am_ray.comparison.study import Study, outcome_matrix
+from am_ray.comparison.study import Study, outcome_matrix, size_text
 
 NOT_ESTABLISHED = "difference not established"
 LEVEL = 0.05
@@ -69,7 +69,7 @@ class DifferenceRow:
 
     @property
     def where(self) -> str:
-        return "whole curve" if self.episodes is None else f"{self.episodes}"
+        return "whole curve" if self.episodes is None else size_text(self.episodes)
 
     @property
     def short_verdict(self) -> str:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, told apart with every kind of colour blindness; marker and dashes tell arms apart in grey.
 _STYLES = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"))
-_WHERE = {"0": "0 (zero-shot)"}
 _INK, _PALE = "#222222", "#bbbbbb"
 
 
@@ -44,7 +43,8 @@ def curves_figure(comparison: Comparison) -> Figure:
     _label_sizes(axes, sizes, "labelled episodes for fine-tuning")
     axes.set_title(f"{study.task.replace('_', ' ')}: {_kinds(comparison)}", fontsize=10, loc="left")
     if axes.lines[:-1]:
-        axes.legend(frameon=False, handlelength=3.2, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
+        columns = 3 if len(study.arms) <= 3 else 2
+        axes.legend(frameon=False, handlelength=3.2, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns)
     else:
         _say(axes, "no evaluated cell yet")
     return figure
@@ -63,7 +63,7 @@ def differences_figure(comparison: Comparison) -> Figure:
     axes.axvline(0, color=_INK, linewidth=1)
     axes.set_xlabel(f"success rate minus that of {comparison.study.baseline if arms else 'the baseline'}, points")
     axes.set_ylabel("labelled episodes")
-    axes.set_yticks(range(len(where)), [_WHERE.get(name, name) for name in where])
+    axes.set_yticks(range(len(where)), where)
     if rows:
         axes.set_ylim(len(where) - 0.4, -0.75)
         axes.set_title(

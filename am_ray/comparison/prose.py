@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from am_ray.comparison.analysis import Comparison
+from am_ray.comparison.study import size_text
 
 CURVES_FIGURE, DIFFERENCES_FIGURE = "comparison.png", "difference.png"
 HOW_TO_READ = (
@@ -49,7 +50,7 @@ def curves_alt(comparison: Comparison) -> str:
     parts = []
     for arm in comparison.study.arms:
         points = [
-            f"{100 * row.rate:.0f} % at {row.episodes}"
+            f"{100 * row.rate:.0f} % at {size_text(row.episodes)}"
             for row in comparison.rates
             if row.arm == arm and row.rate is not None
         ]

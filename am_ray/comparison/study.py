@@ -115,6 +115,11 @@ class Study:
         return tuple(episode.seed for episode in self.counted[0].outcomes) if self.counted else ()
 
 
+def size_text(episodes: int) -> str:
+    """A number of labelled episodes, as reports name it."""
+    return f"{episodes}" if episodes else "0 (zero-shot)"
+
+
 def outcome_matrix(cells: Mapping[int, Cell], seeds: tuple[int, ...], starts: tuple[int, ...]) -> np.ndarray:
     """(seeds, starts): 1 for a success, 0 for a failure, NaN for an episode lost to the infrastructure or a missing cell."""
     matrix = np.full((len(seeds), len(starts)), np.nan)

@@ -14,6 +14,7 @@ from am_ray.comparison.conditions import NOT_STATED, ArmBudget
 from am_ray.comparison.curves import CurveRow, RateRow
 from am_ray.comparison.differences import DifferenceRow
 from am_ray.comparison.intervals import Interval
+from am_ray.comparison.study import size_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -92,7 +93,7 @@ def _rates(rows: Sequence[RateRow]) -> TextTable:
         tuple(
             (
                 row.arm,
-                f"{row.episodes}",
+                size_text(row.episodes),
                 f"{row.seeds}",
                 _span(row.episodes_per_seed),
                 f"{row.infrastructure_failures}",
@@ -114,7 +115,7 @@ def _curves(rows: Sequence[CurveRow]) -> TextTable:
         "Curves",
         "Area: mean success rate over numbers of labelled episodes, linear axis, straight lines "
         + (over if len(sizes) > 1 else "between sizes; all arms have fewer than two in common, so there is none")
-        + ". Episodes to 50 %: on the mean curve.",
+        + "; zero-shot is no part of it. Episodes to 50 %: on the mean curve.",
         ("arm", "area under the curve, %", "95 % CI", "seeds", "episodes to 50 %"),
         tuple(
             (row.arm, _percent(row.area), _interval(row.area_interval), f"{row.area_seeds}", row.to_threshold_text)
@@ -160,7 +161,7 @@ def _budgets(rows: Sequence[ArmBudget]) -> TextTable:
         "Budgets",
         "Of fine-tuning, per cell; the digests of the labelled data are equal seed by seed, or the comparison would have been "
         "refused. Transitions per update: labelled ones and those without labels. Scale from: the data whose mean and spread "
-        "standardise the inputs. Pre-training is listed below, not counted here.",
+        "standardise the inputs. Zero-shot: nothing is learnt (one update at learning rate 0). Pre-training is listed below, not counted here.",
         (
             "arm",
             "labelled",
@@ -177,11 +178,9 @@ def _budgets(rows: Sequence[ArmBudget]) -> TextTable:
         tuple(
             (
                 row.arm,
-                f"{row.episodes}",
+                size_text(row.episodes),
                 f"{row.cells}",
-                row.updates or _DASH,
-                row.batch_size or _DASH,
-                row.transitions_per_update or _DASH,
+                *_learning(row),
                 row.scale_from or _DASH,
                 row.parameters or _DASH,
                 _DASH if row.minutes is None else f"{row.minutes:.1f}",
@@ -193,8 +192,17 @@ def _budgets(rows: Sequence[ArmBudget]) -> TextTable:
     )
 
 
+def _learning(row: ArmBudget) -> tuple[str, str, str]:
+    """Updates, batch, and transitions per update; zero-shot learns nothing."""
+    if row.episodes == 0:
+        return "none", _DASH, _DASH
+    return row.updates or _DASH, row.batch_size or _DASH, row.transitions_per_update or _DASH
+
+
 def _digests(row: ArmBudget) -> str:
     """The first digest, and how many more there are: all of them are in the JSON."""
+    if row.episodes == 0:
+        return "none"
     known = [str(digest) for digest in row.labelled.values() if digest]
     return "none" if not known else known[0][:8] + (f" and {len(known) - 1} more" if len(known) > 1 else "")
 

@@ -8,6 +8,7 @@ import pytest
 from am_ray.comparison import Comparison, compare, read_study
 from am_ray.comparison.prose import facts
 from am_ray.comparison.resampling import holm
+from am_ray.comparison.tables import text_tables
 from am_ray.evaluation.intervals import wilson_interval
 from tests.comparison.studies import EXAMPLE_LEVELS, cell, example_cells, write
 
@@ -240,3 +241,37 @@ def test_a_study_that_was_stopped_early_is_not_read_as_whole(tmp_path: Path) -> 
     assert not any("has no cell of seed" in note for note in comparison.notes)
     whole = compare(read_study(write(tmp_path / "t", cells, cells_planned=planned[:4])))
     assert not any("missing" in note for note in whole.notes)
+
+
+def zero_shot(folder: Path) -> Comparison:
+    """Zero-shot cells as fine-tuning makes them: one update at learning rate 0 on a set that gives shapes only."""
+    learnt = [cell(arm, n, s, outcomes(k)) for arm, k in ARMS for n in (25, 50) for s in range(2)]
+    still = [
+        cell(arm, 0, s, outcomes(k), updates=1, updates_planned=1, labelled_digest=f"one-episode-{s}")
+        for arm, k in ARMS
+        for s in range(2)
+    ]
+    return compared(folder, learnt + still)
+
+
+ARMS = (("scratch", 1), ("pretrained", 6))
+
+
+def test_zero_shot_is_compared_by_itself_and_is_no_part_of_the_area(tmp_path: Path) -> None:
+    comparison = zero_shot(tmp_path / "s")
+    assert next((row.episodes, row.where) for row in comparison.differences) == (0, "0 (zero-shot)")
+    assert "with 0 (zero-shot) labelled episodes: " in "\n".join(comparison.conclusions)
+    assert {curve.sizes for curve in comparison.curves} == {(25, 50)}
+    assert [curve.to_threshold_text for curve in comparison.curves] == ["not reached", "0 (zero-shot)"]
+    one_policy = [note for note in comparison.notes if "are one policy" in note]
+    assert len(one_policy) == 1 and "all seeds of pretrained" in one_policy[0] and "2 times" in one_policy[0]
+    assert not any("Not recorded" in note for note in comparison.notes)
+
+
+def test_zero_shot_in_the_tables(tmp_path: Path) -> None:
+    rates, _, differences, budgets = text_tables(zero_shot(tmp_path / "s"))
+    assert rates.rows[0][:2] == ("scratch", "0 (zero-shot)")
+    assert differences.rows[0][1] == "0 (zero-shot)"
+    still, learnt = (dict(zip(budgets.columns, row, strict=True)) for row in budgets.rows[:2])
+    assert (still["labelled"], still["updates"], still["labelled data"]) == ("0 (zero-shot)", "none", "none")
+    assert (learnt["labelled"], learnt["updates"]) == ("25", "3,000")

@@ -80,3 +80,21 @@ def test_a_marker_is_hollow_where_holm_takes_the_difference_back(tmp_path: Path)
     assert any(row.established_before_holm and not row.established for row in rows)
     markers = [line for line in lines(differences_figure(comparison)) if line.get_linestyle() == "None"]
     assert [marker.get_markerfacecolor() != "white" for marker in markers] == [row.established for row in rows]
+
+
+def test_four_arms_with_zero_shot_are_told_apart_in_both_figures(tmp_path: Path) -> None:
+    arms = ("scratch", "pretrained", "auxiliary", "pretrained_auxiliary")
+    levels = {arm: {0: -2.0, 25: -1.0 + rank, 50: float(rank)} for rank, arm in enumerate(arms)}
+    comparison = compared(tmp_path / "s", example_cells(levels, seeds=2))
+    curves, differences = curves_figure(comparison), differences_figure(comparison)
+    shown = [line for line in lines(curves) if "seeds" in str(line.get_label())]
+    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in shown}
+    assert len(looks) == len({look[0] for look in looks}) == len({look[1] for look in looks}) == 4
+    labels = [text.get_text() for text in differences.axes[0].get_yticklabels()]
+    assert labels == ["0 (zero-shot)", "25", "50", "whole curve"]
+    heights = [line.get_ydata()[0] for line in lines(differences) if line.get_linestyle() == "None"]
+    assert len(set(heights)) == len(heights) == 12
+    for figure in (curves, differences):
+        figure.savefig(tmp_path / "figure.png")
+        legend = figure.axes[0].get_legend().get_window_extent()
+        assert legend.x0 >= 0 and legend.x1 <= figure.bbox.x1
