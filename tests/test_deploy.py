@@ -6,6 +6,8 @@ import argparse
 import os
 import re
 import shlex
+import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,27 @@ def test_a_launched_cluster_has_a_token_and_a_closed_dashboard(cloud: str) -> No
         assert "security_group" not in config["provider"]
     else:
         assert all("REPLACE" in net["network"] for node in nodes for net in node["networkInterfaces"])
+
+
+@pytest.mark.parametrize("cloud", LAUNCHER)
+def test_all_code_and_no_run_travels_to_a_launched_cluster(cloud: str) -> None:
+    (config,) = documents(f"{cloud}.yaml")
+    # Ray gives the folder to rsync with a slash at its end: / in a pattern is the checkout.
+    assert config["file_mounts"]["~/am-ray"] == "."
+
+    def excluded(path: str) -> list[str]:
+        parts = path.split("/")
+        return [
+            pattern
+            for pattern in config["rsync_exclude"]
+            if (f"/{path}/".startswith(f"{pattern}/") if "/" in pattern else any(fnmatch(p, pattern) for p in parts))
+        ]
+
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert "am_ray/data/reader.py" in listed
+    assert {path: found for path in listed if (found := excluded(path))} == {}
+    for path in (".git/config", ".venv/bin/python", "runs/a/settings.yaml", "data/x", "runs/mlflow.db", "mlruns/0"):
+        assert excluded(path), path
 
 
 def test_the_rayjob_is_what_kuberay_and_am_ray_understand() -> None:
