@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from am_ray.settings_reader import to_mapping
+from am_ray.settings_reader import settings_sha256, to_mapping
 from am_ray.stopping import StopRequest
 from am_ray.sweep.figures import write_figure
 from am_ray.sweep.plan import SweepPlan, begin, may_begin
 from am_ray.sweep.results import best_trial, groups, to_csv, to_json
 from am_ray.trials import TrialResult, check_trials, run_trials, study_folder
+from am_ray.trials.data_identity import data_identity
 
 if TYPE_CHECKING:
     from am_ray.tracking import RunTracker
@@ -135,11 +136,17 @@ def _sending(folder: Path, uri: str | None) -> Any:
 def _open_tracker(plan: SweepPlan, folder: Path, name: str) -> RunTracker:
     from am_ray.tracking import RunTracker
 
-    tracker = RunTracker.open(folder, name=name, stage="sweep")
+    data = {trial.settings.dataset: trial.settings for trial in plan.trials}
+    digests = {path: data_identity(settings).get("dataset", "") for path, settings in data.items()}
+    tags = {"config.sha256": settings_sha256(plan.settings), "dataset.digest": " ".join(digests.values())}
+    tracker = RunTracker.open(folder, name=name, stage="sweep", tags=tags)
     settings = to_mapping(plan.settings)
     for key in ("finetune", "seed"):
         settings.pop(key)
     tracker.params(settings)
+    for path, digest in digests.items():
+        if digest:
+            tracker.dataset(name=Path(path).name, digest=digest, source=path, context="training")
     return tracker
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from am_ray.data.reader import read_manifest
+from am_ray.settings_reader import settings_sha256
 from am_ray.study_settings import EvaluationSettings, SchedulerSettings, StudySettings, SweepSettings
 from am_ray.sweep import plan_sweep, run_sweep
 from am_ray.sweep import running as running_module
@@ -116,6 +118,12 @@ def test_a_sweep_is_tracked_once_whatever_happens(points: str, tmp_path: Path, l
     found = client.search_runs([experiment.experiment_id])
     assert len(found) == len(runs) == 5
     parent = runs["s"]
+    digest = read_manifest(points).digest
+    assert parent.data.tags["dataset.digest"] == digest
+    assert parent.data.tags["config.sha256"] == settings_sha256(plan.settings)
+    (data,) = parent.inputs.dataset_inputs
+    # MLflow's own digests have 36 characters at most.
+    assert data.dataset.name == "points" and digest.startswith(data.dataset.digest)
     trials = [run for name, run in runs.items() if name != "s"]
     assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {parent.info.run_id}
     assert {run.info.status for run in found} == {"FINISHED"}
