@@ -117,6 +117,7 @@ def test_the_rayjob_is_what_kuberay_and_am_ray_understand() -> None:
     words = command_line(spec["entrypoint"])
     assert words[0] == "sweep" and words[words.index("--resume") + 1] == "auto" and "--run-name" in words
     assert words[words.index("--storage") + 1].startswith(storage + "/")
+    assert "--tracking-uri" in words and words[words.index("--tracking-uri") + 1].startswith("http")
     # The image has the config and the data under these paths.
     for word in words:
         if "/opt/am-ray/" in word:
@@ -183,7 +184,7 @@ def test_the_build_sees_only_what_it_copies() -> None:
 
 COMMANDS = [
     (path.name, line.strip("# ").partition("  #")[0])
-    for path in (ROOT / "docs" / "cluster.md", *sorted(DEPLOY.glob("*.yaml")))
+    for path in (ROOT / "README.md", ROOT / "docs" / "cluster.md", *sorted(DEPLOY.glob("*.yaml")))
     for line in path.read_text().splitlines()
     if re.match(r"(#\s+)?am-ray submit (pretrain|sweep|finetune) ", line)
 ]
@@ -201,14 +202,19 @@ def test_a_submission_that_is_written_down_can_be_made(
     parser = argparse.ArgumentParser()
     add_parser(parser.add_subparsers())
     words = shlex.split(os.path.expandvars(command))
-    args = parser.parse_args([*words[1:], "--dry-run"])
+    assert words[:2] == ["am-ray", "submit"]
+    args = parser.parse_args(["submit", "--dry-run", *words[2:]])
     report = args.run(args)
     assert report.code == 0 and report.data["warnings"] == [], report.text
+    # SQLite is for one machine.
+    if "/mnt/" in command:
+        assert "--tracking-uri http://" in command or "--no-tracking" in command
     assert "datasets/sample/data/chunk-000/file-000.parquet" in report.data["working_dir"]["files"]
 
 
 def test_submissions_are_written_down() -> None:
-    assert {file for file, _ in COMMANDS} == {"cluster.md", "aws.yaml", "gcp.yaml"} and len(COMMANDS) >= 6
+    assert {file for file, _ in COMMANDS} == {"README.md", "cluster.md", "aws.yaml", "gcp.yaml"} and len(COMMANDS) >= 9
+    assert {command.split()[2] for _, command in COMMANDS} == {"pretrain", "sweep", "finetune"}
 
 
 def locked(name: str) -> str:

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> Report:
     # A dry run says what is wrong with the address instead of ending there.
     access = resolve_access(args.address, insecure=args.insecure or args.dry_run)
     plan = _plan(args)
-    warnings = _warnings(args)
+    warnings = _warnings(args, access)
     if args.dry_run:
         return _dry_run(plan, access, warnings, refused=access.token is None and not (access.loopback or args.insecure))
     for warning in warnings:
@@ -143,7 +143,6 @@ def _settings(args: argparse.Namespace) -> StudySettings:
 
     The command's own parser reads the options after ``--``: it ends the program where one is unknown.
     """
-    from am_ray.cli.main import _parser
     from am_ray.settings_reader import read_settings
     from am_ray.strict_yaml import apply_overrides, load_yaml
     from am_ray.study_settings import StudySettings
@@ -152,8 +151,7 @@ def _settings(args: argparse.Namespace) -> StudySettings:
         name = option.partition("=")[0]
         if len(name) > 3 and any(passed.startswith(name) for passed in _PASSED):
             raise SettingsError(f"{option}: stands after --; expected before it, where submit reads it too. Move it.")
-    passed = _parser().parse_args([args.command, args.config, *args.options])
-    passed.command = args.command
+    passed = _passed_on(args)
     mapping = load_yaml(args.config)
     read_settings(StudySettings, mapping, args.config)
     mapping = apply_overrides(mapping, [*passed.overrides, *_paths_as_settings(passed)])
@@ -180,12 +178,27 @@ def _data_of(command: str, settings: StudySettings) -> dict[str, str]:
     return {f"finetune.{name}": getattr(settings.finetune, name) for name in ("labelled", "unlabelled", "pretrained")}
 
 
-def _warnings(args: argparse.Namespace) -> list[str]:
-    if Path(args.storage).is_absolute():
+def _passed_on(args: argparse.Namespace) -> argparse.Namespace:
+    """The options after ``--`` as the command's own parser reads them."""
+    from am_ray.cli.main import _parser
+
+    passed = _parser().parse_args([args.command, args.config, *args.options])
+    passed.command = args.command
+    return passed
+
+
+def _warnings(args: argparse.Namespace, access: Access) -> list[str]:
+    if not Path(args.storage).is_absolute():
+        return [
+            f"--storage {args.storage} is relative: it lies in the job's temporary copy of the working directory, is not seen "
+            f"by other nodes and cannot be resumed. Give a path on storage that all nodes share."
+        ]
+    passed = _passed_on(args)
+    if access.loopback or passed.tracking_uri or passed.no_tracking:
         return []
     return [
-        f"--storage {args.storage} is relative: it lies in the job's temporary copy of the working directory, is not seen by "
-        f"other nodes and cannot be resumed. Give a path on storage that all nodes share."
+        f"tracking goes to {args.storage}/mlflow.db unless the nodes' MLFLOW_TRACKING_URI says otherwise: SQLite on storage that "
+        f"machines share can be damaged. Add -- --tracking-uri http://HOST:5000 of an MLflow server, or -- --no-tracking."
     ]
 
 

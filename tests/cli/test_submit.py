@@ -32,12 +32,12 @@ def test_a_dry_run_shows_all_that_would_be_sent(am_ray: AmRay, project: Path, mo
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     address = ["--address", "https://192.0.2.7:8265"]
     options = [*address, "--storage", "/nfs/runs/", "--run-name", "one", "--resume", "must", "--cpus", "2"]
-    passed = ["--", "--set", "training.updates=40", "--skip-bad-files"]
+    passed = ["--", "--set", "training.updates=40", "--skip-bad-files", "--no-tracking"]
     run = am_ray("submit", "pretrain", "play.yaml", *options, "--dry-run", "--json", *passed)
     assert run.code == 0, run.stderr
     sent = run.json
     assert sent["entrypoint"] == (
-        "python -m am_ray pretrain play.yaml --set training.updates=40 --skip-bad-files"
+        "python -m am_ray pretrain play.yaml --set training.updates=40 --skip-bad-files --no-tracking"
         " --run-name one --storage /nfs/runs --resume must"
     )
     assert (sent["address"], sent["address_source"]) == ("https://192.0.2.7:8265", "--address")
@@ -68,6 +68,19 @@ def test_a_dry_run_says_that_the_real_one_would_be_refused(am_ray: AmRay) -> Non
 def test_storage_that_other_nodes_do_not_see_is_warned_of(am_ray: AmRay) -> None:
     assert "--storage runs is relative" in am_ray("submit", "pretrain", "play.yaml", "--dry-run").stdout
     assert "warning" not in am_ray("submit", "pretrain", "play.yaml", "--dry-run", "--storage", "/nfs").stdout
+
+
+def test_a_database_on_shared_storage_is_warned_of(am_ray: AmRay) -> None:
+    def warned(storage: str, address: str, *options: str) -> bool:
+        command = ["submit", "pretrain", "play.yaml", "--storage", storage, "--address", address, "--insecure"]
+        (warning, *_) = am_ray(*command, "--dry-run", "--json", *options).json["warnings"] or [""]
+        return "/nfs/mlflow.db" in warning and "--tracking-uri" in warning and "--no-tracking" in warning
+
+    there, here = "http://192.0.2.7:8265", "http://127.0.0.1:8265"
+    assert warned("/nfs", there) and warned("/nfs", there, "--", "--set", "training.updates=40")
+    assert not warned("/nfs", there, "--", "--tracking-uri", "http://mlflow:5000")
+    assert not warned("/nfs", there, "--", "--no-tracking")
+    assert not warned("/nfs", here) and not warned("runs", there)
 
 
 @pytest.mark.parametrize(
