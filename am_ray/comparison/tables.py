@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from am_ray.comparison.analysis import Comparison
 from am_ray.comparison.conditions import NOT_STATED, ArmBudget
 from am_ray.comparison.curves import CurveRow, RateRow
-from am_ray.comparison.differences import DifferenceRow
+from am_ray.comparison.differences import NOT_ESTABLISHED, DifferenceRow
 from am_ray.comparison.intervals import Interval
 from am_ray.comparison.study import size_text
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _DASH = "–"
+# Of a column's head in the terminal, in characters.
+_HEAD_WIDTH = 11
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,16 @@ class TextTable:
         title: Stands above it.
         caption: How it is read; stands below it.
         columns: Heads; the first column is left-aligned, the last one too where it holds words.
+        narrow: The columns that a terminal shows.
+        narrow_caption: How those are read.
     """
 
     title: str
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    narrow: tuple[str, ...]
+    narrow_caption: str
 
 
 def text_tables(comparison: Comparison) -> list[TextTable]:
@@ -49,16 +56,25 @@ def text_tables(comparison: Comparison) -> list[TextTable]:
 
 
 def rich_table(table: TextTable) -> Table:
-    """The same for the terminal."""
+    """The same for the terminal: fewer columns, heads of several lines, so that 80 columns are enough for short names of arms."""
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=table.title, caption=table.caption, title_justify="left", caption_justify="left")
-    for index, column in enumerate(table.columns):
+    shown = Table(
+        title=table.title,
+        caption=table.narrow_caption,
+        title_justify="left",
+        caption_justify="left",
+        show_edge=False,
+    )
+    for column in table.narrow:
         words = column == "verdict"
-        shown.add_column(Text(column), justify="left" if index == 0 or words else "right", no_wrap=not words)
+        left = words or column == table.columns[0]
+        head = Text(textwrap.fill(column, _HEAD_WIDTH))
+        shown.add_column(head, justify="left" if left else "right", no_wrap=not words)
+    places = [table.columns.index(column) for column in table.narrow]
     for row in table.rows:
-        shown.add_row(*(Text(value) for value in row))
+        shown.add_row(*(Text(row[place].replace(NOT_ESTABLISHED, "not established")) for place in places))
     return shown
 
 
@@ -105,23 +121,25 @@ def _rates(rows: Sequence[RateRow]) -> TextTable:
             )
             for row in rows
         ),
+        ("arm", "labelled", "seeds", "lost", "mean", "95 % CI"),
+        "In %. 95 % CI: seeds and starts vary (W: one seed, Wilson, about that policy only).",
     )
 
 
 def _curves(rows: Sequence[CurveRow]) -> TextTable:
     sizes = rows[0].sizes if rows else ()
     over = f"between the sizes that all arms have ({', '.join(map(str, sizes))})"
-    return TextTable(
-        "Curves",
+    caption = (
         "Area: mean success rate over numbers of labelled episodes, linear axis, straight lines "
         + (over if len(sizes) > 1 else "between sizes; all arms have fewer than two in common, so there is none")
-        + "; zero-shot is no part of it. Episodes to 50 %: on the mean curve.",
-        ("arm", "area under the curve, %", "95 % CI", "seeds", "episodes to 50 %"),
-        tuple(
-            (row.arm, _percent(row.area), _interval(row.area_interval), f"{row.area_seeds}", row.to_threshold_text)
-            for row in rows
-        ),
+        + "; zero-shot is no part of it. Episodes to 50 %: on the mean curve."
     )
+    columns = ("arm", "area under the curve, %", "95 % CI", "seeds", "episodes to 50 %")
+    lines = tuple(
+        (row.arm, _percent(row.area), _interval(row.area_interval), f"{row.area_seeds}", row.to_threshold_text)
+        for row in rows
+    )
+    return TextTable("Curves", caption, columns, lines, columns, caption)
 
 
 def _differences(rows: Sequence[DifferenceRow]) -> TextTable:
@@ -136,6 +154,9 @@ def _differences(rows: Sequence[DifferenceRow]) -> TextTable:
             *("these policies", "their p", "P(better)"),
         ),
         tuple(_difference(row) for row in rows),
+        ("arm", "labelled", "method", "p Holm", "these policies", "verdict"),
+        "In points. Method: other seeds, other starts. p Holm: its p after Holm's correction. These policies: other starts only. "
+        "Exact p and all else: in the report.",
     )
 
 
@@ -161,19 +182,11 @@ def _budgets(rows: Sequence[ArmBudget]) -> TextTable:
         "Budgets",
         "Of fine-tuning, per cell; the digests of the labelled data are equal seed by seed, or the comparison would have been "
         "refused. Transitions per update: labelled ones and those without labels. Scale from: the data whose mean and spread "
-        "standardise the inputs. Zero-shot: nothing is learnt (one update at learning rate 0). Pre-training is listed below, not counted here.",
+        "standardise the inputs. Zero-shot: nothing is learnt (one update at learning rate 0). Pre-training is listed below, "
+        "not counted here.",
         (
-            "arm",
-            "labelled",
-            "cells",
-            "updates",
-            "batch",
-            "transitions per update",
-            "scale from",
-            "parameters",
-            "minutes",
-            "tuning trials",
-            "labelled data",
+            *("arm", "labelled", "cells", "updates", "batch", "transitions per update", "scale from", "parameters"),
+            *("minutes", "tuning trials", "labelled data"),
         ),
         tuple(
             (
@@ -189,6 +202,8 @@ def _budgets(rows: Sequence[ArmBudget]) -> TextTable:
             )
             for row in rows
         ),
+        ("arm", "labelled", "updates", "transitions per update", "parameters", "minutes", "tuning trials"),
+        "Of fine-tuning, per cell. Pre-training is not counted here.",
     )
 
 

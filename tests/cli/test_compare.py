@@ -20,7 +20,7 @@ def test_the_text_ends_in_the_conclusions_and_the_path_of_the_report(am_ray: AmR
         "Paired differences against scratch",
         "Budgets",
         "difference not established",
-        "IQM",
+        "p Holm",
     ):
         assert words in run.stdout
     assert run.stdout.splitlines()[-1] == f"report {study / 'comparison' / 'comparison.html'}"

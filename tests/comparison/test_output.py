@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import math
 import re
@@ -8,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from am_ray.comparison import Comparison, compare, read_study
 from am_ray.comparison.html_report import html_report
 from am_ray.comparison.output import comparison_metrics, track_comparison, write_comparison
 from am_ray.comparison.pictures import choose_pictures
-from am_ray.comparison.tables import text_tables
+from am_ray.comparison.tables import rich_table, text_tables
 from tests.comparison.studies import EXAMPLE_LEVELS, cell, example_cells, write
 
 FILES = {
@@ -257,3 +259,27 @@ def test_established_means_after_holm_everywhere(tmp_path: Path) -> None:
         )
         assert line["established"] == str(row.established)
         assert metrics[f"comparison/grasp_box/{row.arm}/n{row.episodes}/difference_established"] == row.established
+
+
+@pytest.mark.parametrize(
+    ("width", "arms", "sizes"),
+    [
+        (80, ("scratch", "pretrained"), (25, 200)),
+        (100, ("scratch", "pretrained", "pretrained_auxiliary"), (0, 25, 200)),
+    ],
+)
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_a_terminal_holds_every_table(
+    tmp_path: Path, width: int, arms: tuple[str, ...], sizes: tuple[int, ...], seeds: int
+) -> None:
+    """No value is cut or broken, but a verdict's words."""
+    levels = {arm: {size: rank - 1.5 + size / 100 for size in sizes} for rank, arm in enumerate(arms)}
+    study = write(tmp_path / "study", example_cells(levels, seeds=seeds))
+    for table in text_tables(compare(read_study(study))):
+        stream = io.StringIO()
+        Console(file=stream, width=width).print(rich_table(table))
+        shown = stream.getvalue()
+        assert "…" not in shown and max(map(len, shown.splitlines())) <= width
+        for row in table.rows:
+            values = dict(zip(table.columns, row, strict=True))
+            assert all(values[name] in shown for name in table.narrow if name != "verdict")
