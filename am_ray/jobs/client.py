@@ -131,10 +131,11 @@ class JobsClient:
         """Passes the job's log to ``write`` until it has ended; a broken connection is taken up again where it broke.
 
         Raises:
-            JobsError: The connection could not be taken up again. The job itself goes on.
+            JobsError: There is no such job, or the connection could not be taken up again. The job itself goes on.
         """
         import aiohttp
 
+        self.job(submission_id)  # a wrong id is no broken connection
         seen = tries = 0
 
         async def tail() -> None:

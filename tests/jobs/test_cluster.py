@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,11 @@ def test_the_printed_line_submits_the_same_job(cluster: Cluster, project: Path, 
     assert status.returncode == 0 and status.stdout.startswith(f"{done['id']} SUCCEEDED")
     missing = cluster.am_ray("jobs", "status", "no-such-job", cwd=project)
     assert missing.returncode == 2 and "no such job" in missing.stderr
+    # Nothing is tried again for a job that there is not.
+    began = time.monotonic()
+    nothing = cluster.am_ray("jobs", "logs", "--follow", "am-ray-none", cwd=project)
+    assert nothing.returncode == 2 and "no such job" in nothing.stderr and "lost the connection" not in nothing.stderr
+    assert time.monotonic() - began < 20.0
 
 
 def test_a_cluster_with_a_token_wants_it(cluster: Cluster, project: Path, tmp_path: Path) -> None:
