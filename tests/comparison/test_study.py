@@ -12,9 +12,9 @@ Y, N = True, False
 
 
 def test_arms_stand_in_a_fixed_order_with_the_baseline_first(tmp_path: Path) -> None:
-    arms = ["zebra", "pretrained_auxiliary", "auxiliary", "pretrained", "scratch"]
+    arms = ["aardvark", "pretrained_auxiliary", "auxiliary", "pretrained", "scratch"]
     study = read_study(write(tmp_path / "s", [cell(arm, 25, 0, [Y]) for arm in arms]))
-    assert study.arms == ("scratch", "pretrained", "auxiliary", "pretrained_auxiliary", "zebra")
+    assert study.arms == ("scratch", "pretrained", "auxiliary", "pretrained_auxiliary", "aardvark")
     assert study.baseline == "scratch"
     assert [c.arm for c in study.cells] == list(study.arms)
 
