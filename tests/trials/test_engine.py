@@ -18,8 +18,10 @@ from am_ray.evaluation.tasks import episode_seeds
 from am_ray.models.checkpoint import read_checkpoint
 from am_ray.pretraining import pretrain
 from am_ray.settings import ResourceSettings
+from am_ray.study_settings import EvaluationSettings
 from am_ray.trials import TrialResult, run_trials
-from am_ray.trials.evaluating import UnusableEnvironmentError, success_rates
+from am_ray.trials import evaluating as evaluating_module
+from am_ray.trials.evaluating import UnusableEnvironmentError, evaluate_checkpoint, success_rates
 from am_ray.types import DatasetError, EnvironmentContractError, SettingsError
 from tests.trials.conftest import longer, settings_for, trial_for, write_points
 
@@ -138,6 +140,34 @@ def test_trials_that_fail_do_not_stop_the_rest(points: str, tmp_path: Path, loca
     log = (tmp_path / "trials" / "broken" / "trial.log").read_text()
     assert log.count("this attempt failed") == 3
     assert log.count("updates 0 to 20") == 1
+
+
+@pytest.mark.slow
+def test_an_environment_that_crashes_costs_its_episode_alone(points: str, tmp_path: Path, local_ray: None) -> None:
+    # Its process exits in the middle of the second episode.
+    crashing = {"faults": {"crash": episode_seeds(1, "default", 3)[1:2]}}
+    trial = trial_for("a", settings_for(points), episodes=3, max_steps=0, env_kwargs=crashing)
+    (result,) = run_trials([trial], folder=tmp_path, tracked=False, max_failures=0)
+    assert (result.status, result.update, result.error) == ("completed", 20, None)
+    assert result.evaluation is not None
+    episodes = result.evaluation["tasks"]["default"]
+    assert [episode["error"] is None for episode in episodes] == [True, False, True]
+    counted = [episode["success"] for episode in episodes if episode["error"] is None]
+    assert result.metrics["eval/success_rate"] == sum(counted) / 2
+    assert "this attempt failed" not in (tmp_path / "trials" / "a" / "trial.log").read_text()
+
+
+@pytest.mark.slow
+def test_an_environment_that_hangs_costs_its_episode_alone(
+    points: str, tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluating_module, "EPISODE_TIMEOUT_S", 2.0)
+    run = pretrain(settings_for(points), run_name="a", storage=tmp_path)
+    hanging = {"faults": {"hang": episode_seeds(1, "default", 3)[1:2]}}
+    settings = EvaluationSettings(episodes=3, env_kwargs=hanging)
+    record, rates = evaluate_checkpoint(run.checkpoint, settings, isolated=True)
+    assert [episode["error"] is None for episode in record["tasks"]["default"]] == [True, False, True]
+    assert 0.0 <= rates["eval/success_rate"] <= 1.0
 
 
 def test_what_cannot_be_evaluated_is_not_trained(points: str, tmp_path: Path) -> None:
