@@ -89,7 +89,8 @@ def _cell(settings: StudySettings, arm: Arm, episodes: int, seed: int, data: Pat
 
 def _untrained(run: PretrainSettings) -> PretrainSettings:
     """A run that leaves the weights as they are, and its goal at the mean of the data: nothing of the labels is used."""
-    rates = replace(run.algorithm.optimization, learning_rate=0.0, target_update_rate=0.0, acting_average_rate=0.0)
+    # The target's copy may move: nothing is learnt from it. (Equal rates would make the two copies one.)
+    rates = replace(run.algorithm.optimization, learning_rate=0.0, acting_average_rate=0.0)
     return replace(
         run,
         algorithm=replace(run.algorithm, optimization=rates),

@@ -107,8 +107,8 @@ def test_a_cell_without_labels_evaluates_the_weights_as_they_are(labelled: str, 
     (cell,) = plan_cells(settings, Path("x"))
     assert (cell.name, cell.settings.dataset) == ("pretrained-n0-s0", "x/labelled/n1-s0")
     optimization = cell.settings.algorithm.optimization
-    rates = (optimization.learning_rate, optimization.target_update_rate, optimization.acting_average_rate)
-    assert rates == (0.0, 0.0, 0.0) and cell.settings.training.updates == 1
+    assert (optimization.learning_rate, optimization.acting_average_rate) == (0.0, 0.0)
+    assert cell.settings.training.updates == 1
     assert cell.settings.task.goal_start == "mean" and cell.settings.task.initial == pretrained
 
 

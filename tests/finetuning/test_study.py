@@ -106,6 +106,7 @@ def test_other_labelled_data_under_the_same_name_are_refused(
         finetune(study, tracked=False)
 
 
+@pytest.mark.slow
 def test_without_labels_the_pretrained_weights_are_evaluated_unchanged(
     local_ray: None, labelled: str, pretrained: str, tmp_path: Path
 ) -> None:
@@ -118,7 +119,8 @@ def test_without_labels_the_pretrained_weights_are_evaluated_unchanged(
     assert (zero["episodes"], zero["successful_labelled_episodes"]) == (0, 0)
     before = read_checkpoint(next(iter(Path(pretrained).glob("checkpoint-*")))).state.weights
     after = read_checkpoint(zero["checkpoint"]).state.weights
-    assert all(after[name].tobytes() == value.tobytes() for name, value in before.items())
+    for name, value in before.items():
+        assert name.startswith("target_") or after[name].tobytes() == value.tobytes(), name
     assert (after["acting_critic.encoder.task.weight.state"] == 0).all()
     assert {row.episodes for row in compare(read_study(result.folder)).rates} == {0, 10}
 
@@ -141,6 +143,7 @@ def test_must_insists_on_a_study(labelled: str, pretrained: str, tmp_path: Path)
         finetune(study, resume="must", tracked=False)
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_leaves_the_others_and_the_comparison(
     local_ray: None, labelled: str, pretrained: str, tmp_path: Path
 ) -> None:
@@ -156,6 +159,7 @@ def test_a_cell_that_fails_leaves_the_others_and_the_comparison(
     assert cells["scratch-n10-s0"]["status"] == "failed" and cells["scratch-n10-s0"]["error"]
 
 
+@pytest.mark.slow
 def test_the_command_checks_runs_and_compares(
     local_ray: None,
     am_ray: AmRay,
