@@ -75,13 +75,16 @@ def test_a_dataset_is_asked_for(am_ray: AmRay, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SQLAlchemy's, about how MLflow calls it
 def test_the_smoke_sweep_streams_whole(
     am_ray: AmRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_ray: None
 ) -> None:
     """Two CPUs, of which one trial at a time holds one, so that its readers have theirs."""
     shutil.copytree(ROOT / "datasets" / "sample", tmp_path / "datasets" / "sample")
     monkeypatch.chdir(tmp_path)
-    run = am_ray("sweep", ROOT / "tune_configs" / "smoke.yaml", "--no-tracking")
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    run = am_ray("sweep", ROOT / "tune_configs" / "smoke.yaml")
     assert run.code == 0, run.stderr
     assert "2 trials to run, 1 at once" in run.stderr
     rows = [line for line in run.stdout.splitlines() if line.startswith("│")]
@@ -89,6 +92,19 @@ def test_the_smoke_sweep_streams_whole(
     for trial in (tmp_path / "runs" / "smoke" / "trials").iterdir():
         assert "ingest: streaming; updates 0 to 40" in (trial / "trial.log").read_text()
         assert (trial / "checkpoint-000000040").is_dir()
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("am-ray")
+    assert experiment is not None
+    runs = {found.info.run_name: found for found in client.search_runs([experiment.experiment_id])}
+    parent = runs.pop("smoke")
+    assert sorted(found.data.tags["chaining_ratio"] for found in runs.values()) == ["0", "0.5"]
+    for found in runs.values():
+        assert (found.data.tags["mlflow.parentRunId"], found.info.status) == (parent.info.run_id, "FINISHED")
+        curve = client.get_metric_history(found.info.run_id, "critic/td_loss")
+        assert curve and curve[-1].step == 40
+        assert found.data.metrics["eval/success_rate"] >= 0.0
     again = am_ray("sweep", ROOT / "tune_configs" / "smoke.yaml", "--no-tracking", "--json").json
     assert [trial["status"] for trial in again["trials"]] == ["completed", "completed"]
     assert again["stopped_by"] is None
