@@ -115,34 +115,37 @@ def finetune(
         FolderInUseError: Another process works on it.
     """
     from am_ray.stopping import StopRequest
-    from am_ray.trials import run_trials
+    from am_ray.trials import check_trials, run_trials, study_folder
 
     folder = study.folder
     _check_resume(folder, resume)
-    digests = _write_subsets(study)
-    trials = [trial_of(cell, study, digests) for cell in study.cells]
-    (folder / "settings.yaml").write_text(yaml.safe_dump(to_mapping(study.settings), sort_keys=False))
-    tracker = _open_tracker(study) if tracked else None
-    stop = StopRequest()
-    try:
-        ended = run_trials(
-            trials,
-            folder=folder,
-            stage="finetune",
-            max_concurrent=study.settings.finetune.max_concurrent,
-            max_failures=study.settings.finetune.max_failures,
-            on_result=on_result,
-            stop=stop,
-            tracked=tracked,
-        )
-        results = write_results(study, digests, ended)
-    except BaseException as error:
+    # Until the folder is ours, and the trials are those that it holds, nothing is written that says otherwise.
+    with study_folder(folder) as held:
+        digests = _write_subsets(study)
+        trials = [trial_of(cell, study, digests) for cell in study.cells]
+        check_trials(trials, folder)
+        (folder / "settings.yaml").write_text(yaml.safe_dump(to_mapping(study.settings), sort_keys=False))
+        tracker = _open_tracker(study) if tracked else None
+        stop = StopRequest()
+        try:
+            ended = run_trials(
+                trials,
+                folder=held,
+                stage="finetune",
+                max_concurrent=study.settings.finetune.max_concurrent,
+                max_failures=study.settings.finetune.max_failures,
+                on_result=on_result,
+                stop=stop,
+                tracked=tracked,
+            )
+            results = write_results(study, digests, ended)
+        except BaseException as error:
+            if tracker is not None:
+                tracker.end("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        failed = tuple(result.name for result in ended if result.status == "failed")
         if tracker is not None:
-            tracker.end("FAILED" if isinstance(error, Exception) else "KILLED")
-        raise
-    failed = tuple(result.name for result in ended if result.status == "failed")
-    if tracker is not None:
-        _track_end(tracker, ended, stopped=stop.signal is not None, failed=bool(failed))
+            _track_end(tracker, ended, stopped=stop.signal is not None, failed=bool(failed))
     return FinetuneResult(folder, results, failed, stop.signal)
 
 
