@@ -110,8 +110,9 @@ for i in range(300):
     path = tmp_path / "spool.jsonl"
     writers = [subprocess.Popen([sys.executable, "-c", script, str(path), str(n)]) for n in range(3)]
     assert [writer.wait(timeout=100) for writer in writers] == [0, 0, 0]
-    found = [(entry.record or {}).get("who") for entry in read_entries(path)]
-    assert sorted(map(str, found)) == ["0"] * 300 + ["1"] * 300 + ["2"] * 300
+    # A writer that looks while another one writes may begin with an empty line, which is no record.
+    found = [entry.record["who"] for entry in read_entries(path) if entry.record is not None]
+    assert sorted(found) == ["0"] * 300 + ["1"] * 300 + ["2"] * 300
 
 
 def test_trouble_with_the_disk_is_said_once_and_raises_nothing(
