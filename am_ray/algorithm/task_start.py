@@ -17,6 +17,7 @@ from am_ray.data.manifest import Manifest
 from am_ray.data.reader import read_dataset, read_manifest
 from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.checkpoint import find_checkpoint, load_weights, read_checkpoint
+from am_ray.models.task_goal import start_task_at
 from am_ray.settings import AlgorithmSettings, ModelSettings, TaskSettings
 from am_ray.settings_reader import to_mapping
 from am_ray.types import CheckpointError, DataSpec, DataStatistics, TaskExamples
@@ -55,7 +56,7 @@ class TaskStart:
             own = {name: value.numpy() for name, value in model.state_dict().items() if _TASK_PARTS in name}
             load_weights(model, {**own, **self.weights}, where="pre-trained weights")
         if self.goal is not None:
-            model.start_task_at(self.goal, self.examples, ridge=self.ridge)
+            start_task_at(model, self.goal, self.examples, ridge=self.ridge)
 
 
 def task_start(path: str, task: TaskSettings, settings: AlgorithmSettings, skip_bad_files: bool = False) -> TaskStart:

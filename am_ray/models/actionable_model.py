@@ -6,9 +6,6 @@ of the goal where the transition is of the task (`am_ray.core.labels`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,9 +33,9 @@ from am_ray.models.critic import Critic
 from am_ray.models.critic_metrics import CriticTarget, critic_metrics
 from am_ray.models.encoders import Observation, random_shift
 from am_ray.models.objective import ActionScale, LossResult, frozen_copy
-from am_ray.models.task_goal import TaskGoal, with_task
+from am_ray.models.task_goal import with_task
 from am_ray.settings import AlgorithmSettings
-from am_ray.types import DataSpec, DataStatistics, GoalSource, TaskExamples, TransitionBatch
+from am_ray.types import DataSpec, DataStatistics, GoalSource, TransitionBatch
 
 
 class ActionableModel(nn.Module):
@@ -275,15 +272,6 @@ class ActionableModel(nn.Module):
             self.settings.model.proposal_samples, generator=generator
         )
         return [proposal.join(continuous, binary)]
-
-    @torch.no_grad()
-    def start_task_at(
-        self, goal: Mapping[str, np.ndarray], examples: TaskExamples | None = None, *, ridge: float = 0.01
-    ) -> None:
-        """Puts the learned goals, averaged ones included, on given values; see `TaskGoal.start_at`."""
-        for module in self.modules():
-            if isinstance(module, TaskGoal):
-                module.start_at(goal, examples, ridge=ridge)
 
     @torch.no_grad()
     def best_action(self, observation: Observation, goal: Observation, *, generator: torch.Generator) -> BestAction:

@@ -91,6 +91,15 @@ class TaskGoal(nn.Module):
         return torch.cat(parts, dim=-1).clamp(-_CLIP, _CLIP)
 
 
+def start_task_at(
+    model: nn.Module, goal: Mapping[str, np.ndarray], examples: TaskExamples | None = None, *, ridge: float = 0.01
+) -> None:
+    """Puts every learned goal of a network, averaged ones included, on given values; see `TaskGoal.start_at`."""
+    for module in model.modules():
+        if isinstance(module, TaskGoal):
+            module.start_at(goal, examples, ridge=ridge)
+
+
 def with_task(goal: Mapping[str, Tensor], is_task: Tensor) -> dict[str, Tensor]:
     """The goal with the mark that `TaskGoal` looks for, ``(b,)`` bool."""
     return {**goal, TASK: is_task}

@@ -10,7 +10,7 @@ import torch
 
 from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.policy import GoalConditionedPolicy, build_model
-from am_ray.models.task_goal import TaskGoal, with_task
+from am_ray.models.task_goal import TaskGoal, start_task_at, with_task
 from am_ray.settings import AlgorithmSettings, CriticLossSettings, ModelSettings
 from am_ray.types import (
     DataSpec,
@@ -81,7 +81,7 @@ def test_it_fills_the_rows_of_the_task_and_no_others() -> None:
 def test_it_can_start_at_a_goal_in_every_copy_of_the_network() -> None:
     model = _model()
     start = {"state": np.array([5.0, 7.0]), "front": np.full((8, 8, 3), 255.0)}
-    model.start_task_at(start)
+    start_task_at(model, start)
     marked = with_task(_batch([2]).goal, torch.tensor([True]))
     for critic in (model.critic, model.target_critic, model.acting_critic):
         assert critic.encoder.task is not None
@@ -97,7 +97,7 @@ def test_an_affine_goal_is_fitted_to_what_states_led_to() -> None:
     # Success is where the second entry was; the goal is made of entries 0 and 2.
     goals = np.stack([states[:, 1] + 0.5, np.full(400, 4.0)], axis=1).astype(np.float32)
     start = {"state": goals.mean(axis=0), "front": np.full((8, 8, 3), 255.0)}
-    model.start_task_at(start, TaskExamples({"state": states}, {"state": goals}), ridge=1e-6)
+    start_task_at(model, start, TaskExamples({"state": states}, {"state": goals}), ridge=1e-6)
     batch = _batch([2, 2, 0])
     for critic in (model.critic, model.target_critic, model.acting_critic):
         assert critic.encoder.task is not None
@@ -111,7 +111,7 @@ def test_an_affine_goal_is_fitted_to_what_states_led_to() -> None:
 def test_a_tensor_takes_the_mean_of_the_examples_and_no_state_moves_it() -> None:
     model = _model(replace(SETTINGS, model=replace(SETTINGS.model, task_goal="tensor")))
     examples = TaskExamples({"state": np.eye(3, dtype=np.float32)}, {"state": np.eye(3, 2, dtype=np.float32)})
-    model.start_task_at({"state": np.array([5.0, 7.0]), "front": np.zeros((8, 8, 3))}, examples, ridge=1e-6)
+    start_task_at(model, {"state": np.array([5.0, 7.0]), "front": np.zeros((8, 8, 3))}, examples, ridge=1e-6)
     task = model.critic.encoder.task
     assert task is not None
     filled = task(_batch([2, 2]).observation, with_task(_batch([2, 2]).goal, torch.tensor([True, True])))
