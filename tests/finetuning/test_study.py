@@ -19,6 +19,8 @@ from tests.cli.conftest import AmRay
 
 from .conftest import pretrained_run, study_mapping, study_settings
 
+pytestmark = pytest.mark.slow  # half a minute for a study of three cells: Tune starts a process for each
+
 
 @pytest.fixture(scope="module")
 def finished(
@@ -106,7 +108,6 @@ def test_other_labelled_data_under_the_same_name_are_refused(
         finetune(study, tracked=False)
 
 
-@pytest.mark.slow
 def test_without_labels_the_pretrained_weights_are_evaluated_unchanged(
     local_ray: None, labelled: str, pretrained: str, tmp_path: Path
 ) -> None:
@@ -143,7 +144,6 @@ def test_must_insists_on_a_study(labelled: str, pretrained: str, tmp_path: Path)
         finetune(study, resume="must", tracked=False)
 
 
-@pytest.mark.slow
 def test_a_cell_that_fails_leaves_the_others_and_the_comparison(
     local_ray: None, labelled: str, pretrained: str, tmp_path: Path
 ) -> None:
@@ -159,7 +159,6 @@ def test_a_cell_that_fails_leaves_the_others_and_the_comparison(
     assert cells["scratch-n10-s0"]["status"] == "failed" and cells["scratch-n10-s0"]["error"]
 
 
-@pytest.mark.slow
 def test_the_command_checks_runs_and_compares(
     local_ray: None,
     am_ray: AmRay,
@@ -180,7 +179,6 @@ def test_the_command_checks_runs_and_compares(
     assert am_ray("compare", tmp_path / "runs" / "study", "--no-tracking").code == 0
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SQLAlchemy's, about how MLflow calls it
 def test_a_study_is_one_run_of_mlflow_with_a_child_for_each_cell(
     local_ray: None, am_ray: AmRay, labelled: str, pretrained: str, tmp_path: Path
@@ -210,7 +208,6 @@ def test_a_study_is_one_run_of_mlflow_with_a_child_for_each_cell(
     assert "comparison/default/scratch/n10/success_rate" in parents[0].data.metrics
 
 
-@pytest.mark.slow
 def test_pretraining_helps_where_labels_are_few(local_ray: None, labelled: str, play: str, tmp_path: Path) -> None:
     """What fine-tuning is for: the same little labelled data, and a better policy after pre-training."""
     run = pretrained_run(play, tmp_path, 3000)
