@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -199,7 +200,9 @@ def test_a_learner_on_a_killed_node_goes_on_from_its_checkpoint(tmp_path: Path) 
     settings = settings_for(write_points(tmp_path / "points", 2), IngestSettings(mode="resident"))
     out = run_and_kill(_SCRIPT, replace(settings, resources=ResourceSettings(num_learners=1)), tmp_path, "60")
     assert "killed" in out and "attempt 1 ended by" in out
-    assert f"done {UPDATES} resumed from 40" in out
+    # The learner may do some more updates before its node is gone; a checkpoint is written every 40.
+    resumed = re.search(rf"done {UPDATES} resumed from (\d+)", out)
+    assert resumed is not None and int(resumed[1]) in range(40, UPDATES, 40), out
     # A learner inside the driver comes to the same weights as one on another node.
     pretrain(settings, run_name="undisturbed", storage=tmp_path)
     assert_same_state(tmp_path)

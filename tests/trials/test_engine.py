@@ -129,7 +129,7 @@ def test_trials_that_fail_do_not_stop_the_rest(points: str, tmp_path: Path, loca
     found = run_trials(trials, folder=tmp_path, tracked=False, max_failures=1)
     assert [result.status for result in found] == ["failed", "failed", "completed"]
     errors = [result.error or "" for result in found]
-    assert errors[0] == "RuntimeError: the simulator exploded"
+    assert "RuntimeError" in errors[0] and "the simulator exploded" in errors[0]
     assert "begun with seed = 1, now 2" in errors[1]
     assert (found[0].update, found[0].evaluation, found[0].checkpoint) == (20, None, None)
     logs = [(tmp_path / "trials" / trial.name / "trial.log").read_text() for trial in trials]
