@@ -70,6 +70,7 @@ def on_progress(progress):
         cluster.add_node(num_cpus=2, object_store_memory=memory)
         cluster.remove_node(node, allow_graceful=False)
         killed = True
+        time.sleep(8.0)  # its processes notice within seconds; meanwhile these few updates would be over
         print("killed", node.unique_id, flush=True)
 
 for attempt in (1, 2):

@@ -59,8 +59,9 @@ def test_killed_and_interrupted_drivers_go_on(points: str, tmp_path: Path) -> No
     first = {path: path.stat().st_mtime_ns for path in (folder / "trials" / "first").rglob("*")}
     # Ctrl-C reaches the whole group of processes, Ray's too.
     interrupted = driver(points, folder, tmp_path)
-    wait_for(second / "trial.log", "resumed at update 500")
-    time.sleep(1.0)
+    # From whichever checkpoint was the newest: how far it had come when the kill arrived is the machine's affair.
+    wait_for(second / "trial.log", "resumed at update ")
+    time.sleep(0.3)
     os.killpg(interrupted.pid, signal.SIGINT)
     out, err = interrupted.communicate(timeout=120)
     assert out.strip() == "[('first', 'completed')] 2", err[-3000:]
