@@ -23,6 +23,7 @@ import json, sys
 import ray
 import psutil  # comes with ray
 from am_ray.data.ingest import open_ingest
+from am_ray.data.pipeline_threads import join_pipeline_threads
 from am_ray.settings import IngestSettings, RelabelSettings
 
 ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=int(sys.argv[2]))
@@ -35,6 +36,7 @@ for update in range(800):
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         memory.append(sum(p.memory_info().rss - p.memory_info().shared for p in processes))
 batches.close()
+join_pipeline_threads()  # as the learner does: a thread that still fetches while Python ends makes Ray abort
 print(json.dumps(memory))
 """
 
