@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import warnings
 from collections.abc import Generator, Mapping
 from typing import Any
 
@@ -235,5 +236,17 @@ def to_device(columns: Mapping[str, Any], device: Any) -> dict[str, Any]:
 
 
 def _to_tensor(array: np.ndarray, device: Any) -> Tensor:
-    # Ray hands out read-only arrays, which torch would warn about.
-    return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device, non_blocking=True)
+    # What streams lies read-only in the object store. Nothing writes into a batch, so no copy is needed.
+    return torch.from_numpy(array).to(device, non_blocking=True)
+
+
+def _accept_read_only_arrays() -> None:
+    """Torch warns of them, once per process: here, and nowhere else."""
+    array = np.zeros(1)
+    array.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.from_numpy(array)
+
+
+_accept_read_only_arrays()

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from am_ray.data.blocks import PER_STEP, RowGroup, Window, join_blocks, read_observations, read_window
 from am_ray.data.schema import DatasetInfo
+from am_ray.data.slab import array_of, binary_value
 from am_ray.data.storage import Storage
 from am_ray.types import EpisodeBlock
 
@@ -77,7 +78,7 @@ def save_block(path: Path, block: EpisodeBlock) -> None:
     arrays = {f"observations/{name}": value for name, value in block.observations.items()}
     arrays |= {name: getattr(block, name) for name in ("actions", *PER_STEP, *PER_EPISODE)}
     described = {n: [v.dtype.str, list(v.shape), zlib.crc32(np.ascontiguousarray(v).data)] for n, v in arrays.items()}
-    blobs = [_blob(value) for value in arrays.values()]
+    blobs = [binary_value(value) for value in arrays.values()]
     schema = pa.schema([(name, pa.large_binary()) for name in arrays], metadata={ARRAYS_KEY: json.dumps(described)})
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -87,12 +88,6 @@ def save_block(path: Path, block: EpisodeBlock) -> None:
     temporary.rename(path)
 
 
-def _blob(value: np.ndarray) -> pa.Array:
-    """One binary value without a copy of the bytes."""
-    offsets = pa.py_buffer(np.array([0, value.nbytes], np.int64))
-    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(np.ascontiguousarray(value))])
-
-
 def load_block(path: Path) -> EpisodeBlock:
     """Read what `save_block` wrote.
 
@@ -100,12 +95,11 @@ def load_block(path: Path) -> EpisodeBlock:
         ValueError: If an array is not what was written (pyarrow's own errors for a file that is cut).
     """
     with pa.OSFile(str(path), "rb") as source:
-        batch = pa.ipc.open_file(source).get_batch(0)
+        table = pa.ipc.open_file(source).read_all()
     arrays = {}
-    for name, (dtype, shape, checksum) in json.loads(batch.schema.metadata[ARRAYS_KEY]).items():
-        data = batch.column(name)[0].as_buffer()
-        if zlib.crc32(data) != checksum:
+    for name, (dtype, shape, checksum) in json.loads(table.schema.metadata[ARRAYS_KEY]).items():
+        arrays[name] = array_of(table.column(name), 0, dtype, shape)
+        if zlib.crc32(arrays[name].data) != checksum:
             raise ValueError(f"checksum of {name}")
-        arrays[name] = np.frombuffer(data, np.dtype(dtype)).reshape(shape)
     observations = {n.removeprefix("observations/"): v for n, v in arrays.items() if n.startswith("observations/")}
     return EpisodeBlock(observations, **{name: arrays[name] for name in ("actions", *PER_STEP, *PER_EPISODE)})

@@ -14,7 +14,8 @@ import numpy as np
 
 from am_ray.data.plan import WindowPlan, plan_windows
 from am_ray.data.shard import Columns, Shard
-from am_ray.data.window_task import ReadWindow, nested_columns
+from am_ray.data.slab import from_slab
+from am_ray.data.window_task import ReadWindow, StoredTask, nested_columns
 from am_ray.settings import IngestSettings
 from am_ray.types import DatasetError
 
@@ -62,8 +63,8 @@ class StreamingShard:
         with closing(blocks):
             for block in blocks:
                 for start in range(0, len(block["source"]), size):
-                    # A copy: the block lies read-only in the object store, and is let go of when its batches are used up.
-                    yield nested_columns({name: value[start : start + size].copy() for name, value in block.items()})
+                    # Views, read-only: the block stays in the object store until the last batch of it is let go of.
+                    yield nested_columns({name: value[start : start + size] for name, value in block.items()})
 
 
 def run_pipeline(shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPlan]) -> Generator[dict[str, np.ndarray]]:
@@ -72,7 +73,7 @@ def run_pipeline(shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPla
     import ray
 
     batches_per_block = min(ingest.batches_per_block, max(1, BLOCK_BYTES // batch_bytes(shard)))
-    task = ReadWindow(shard, tuple(plans), ingest.reservoir_rows, batches_per_block)
+    task = StoredTask(ray.put(ReadWindow(shard, tuple(plans), ingest.reservoir_rows, batches_per_block)))
     windows = ray.data.from_blocks([pa.table({"window": [i]}) for i in range(len(plans))])
     dataset = windows.map_batches(
         task, batch_size=None, num_cpus=_reader_cpus(), compute=ray.data.TaskPoolStrategy(size=ingest.num_workers)
@@ -81,14 +82,16 @@ def run_pipeline(shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPla
     options.preserve_order = True
     store = ray.cluster_resources().get("object_store_memory", 0.0)
     options.resource_limits = options.resource_limits.copy(object_store_memory=store * STORE_SHARE / shard.count)
+    # Every slab is a block of its own: none is joined with the next, which would copy it.
+    dataset.context.target_max_block_size = batches_per_block * batch_bytes(shard)
     dataset.context.enable_progress_bars = False
     # Ray Data sets up its own logging when a dataset is made; it would print four lines for each pipeline.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    iterator: Any = dataset.iter_batches(
-        batch_size=shard.batch_size * batches_per_block, batch_format="numpy", prefetch_batches=2
-    )
+    iterator: Any = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)
     try:
-        yield from iterator
+        for table in iterator:
+            for row in range(len(table)):
+                yield from_slab(table, row)
     except Exception as error:
         raise _cause(error) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ import numpy as np
 from am_ray.core.relabel import gather
 from am_ray.data.plan import DRAWS, WindowPlan
 from am_ray.data.shard import Columns, Shard, take_indices
+from am_ray.data.slab import to_slab
 
 SEPARATOR = "/"
 
 
 @dataclass(frozen=True)
 class ReadWindow:
-    """A function for ``map_batches``: ``{"window": [i]}`` to flat columns of relabelled transitions.
+    """``{"window": [i]}`` to flat columns of relabelled transitions.
 
     Attributes:
         shard: What to read and how to relabel.
@@ -57,8 +59,30 @@ class ReadWindow:
         return self.shard.reader.read_observations(group, rows), size
 
 
+@dataclass(frozen=True)
+class StoredTask:
+    """What ``map_batches`` runs: a `ReadWindow` that lies in the object store, its blocks as slabs.
+
+    A worker unpacks ``task`` once, and not anew with every window: plans and row groups are many.
+    """
+
+    task: Any
+
+    def __call__(self, rows: Mapping[str, np.ndarray]) -> Iterator[Any]:
+        for block in _unpacked(self.task)(rows):
+            yield to_slab(block)
+
+
+@lru_cache(maxsize=2)
+def _unpacked(task: Any) -> ReadWindow:
+    import ray
+
+    found: ReadWindow = ray.get(task)
+    return found
+
+
 def flat_columns(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """``{"goal": {"state": x}}`` -> ``{"goal/state": x}``: Ray Data's blocks are flat."""
+    """``{"goal": {"state": x}}`` -> ``{"goal/state": x}``: slabs are flat."""
     flat: dict[str, np.ndarray] = {}
     for name, value in columns.items():
         if isinstance(value, Mapping):

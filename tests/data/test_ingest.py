@@ -164,10 +164,13 @@ def test_streaming_gives_the_same_batches_for_any_number_of_readers(dataset, loc
     assert_same_batches(take(resumed, 23), expected[37:])
 
 
-def test_batches_can_be_written_to(dataset, local_ray):
-    batch = take(sources(dataset)[0].batches(), 1)[0]
-    batch["observation"]["state"][0] = 0.0
-    batch["is_end"][0] = True
+def test_batches_are_read_only_and_outlive_their_block(dataset, local_ray):
+    stream = sources(dataset)[0].batches()
+    first = next(stream)["observation"]["state"]
+    copy = first.copy()
+    take(stream, 30)
+    assert not first.flags.writeable
+    assert np.array_equal(first, copy)
 
 
 def test_streaming_runs_inside_actors_that_hold_every_cpu(dataset, local_ray):
