@@ -170,12 +170,12 @@ def gemm_peak(device: torch.device, dtype: torch.dtype) -> float:
 
 def copy_bandwidth(device: torch.device) -> float:
     """Measured bytes/s of a copy that no cache holds, read and written bytes together."""
-    source = torch.ones(2**28 if device.type == "cuda" else 2**25, device=device)
+    source = torch.ones(2**28 if device.type == "cuda" else 2**24, device=device)
     target = torch.empty_like(source)
     return 2.0 * source.numel() * source.element_size() / _best_seconds(lambda: target.copy_(source), device)
 
 
-def _best_seconds(run: Callable[[], Any], device: torch.device, repeats: int = 10) -> float:
+def _best_seconds(run: Callable[[], Any], device: torch.device, repeats: int = 6) -> float:
     run()
     seconds = []
     for _ in range(repeats):
