@@ -11,7 +11,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from am_ray.models.task_goal import TaskGoal
 from am_ray.settings import ModelSettings
@@ -53,17 +52,17 @@ class ImageEncoder(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise((channels, *stages)):
-            layers += [nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1), nn.ReLU()]
-            layers += [nn.Conv2d(fan_out, fan_out, 3, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
+            layers += [nn.Conv2d(fan_out, fan_out, 3, padding=1), nn.ReLU(inplace=True)]
         self.convolutions = nn.Sequential(*layers)
         for _ in stages:
             height, width = (height + 1) // 2, (width + 1) // 2
         self.project = nn.Sequential(
-            nn.Linear(stages[-1] * height * width, features), nn.LayerNorm(features), nn.ReLU()
+            nn.Linear(stages[-1] * height * width, features), nn.LayerNorm(features), nn.ReLU(inplace=True)
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images.permute(0, 3, 1, 2).float().div(255.0).sub(0.5)
+        x = images.permute(0, 3, 1, 2).float().div_(255.0).sub_(0.5)
         return torch.as_tensor(self.project(self.convolutions(x).flatten(1)))
 
 
@@ -130,10 +129,11 @@ def random_shift(images: Observation, offset: Tensor, *, max_shift: int) -> dict
     for name, x in images.items():
         if x.dim() != 4:
             continue
-        height, width = x.shape[1:3]
-        padded = pad(x.permute(0, 3, 1, 2).float(), (max_shift,) * 4, mode="replicate").to(x.dtype)
-        rows = offset[:, :1] + torch.arange(height, device=x.device)
-        columns = offset[:, 1:] + torch.arange(width, device=x.device)
-        batch = torch.arange(len(x), device=x.device)[:, None, None]
-        shifted[name] = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]
+        batch, height, width, channels = x.shape
+        # Pixel numbers of each shifted image; beyond the border they stay on it. Bytes stay bytes.
+        row = (torch.arange(height, device=x.device) + offset[:, :1] - max_shift).clamp_(0, height - 1)
+        column = (torch.arange(width, device=x.device) + offset[:, 1:] - max_shift).clamp_(0, width - 1)
+        row += torch.arange(batch, device=x.device).unsqueeze(1) * height
+        pixel = row.unsqueeze(2) * width + column.unsqueeze(1)
+        shifted[name] = x.reshape(-1, channels).index_select(0, pixel.flatten()).view(x.shape)
     return shifted
