@@ -151,6 +151,9 @@ class OptimizationSettings(Checked):
     target_update_rate: float = bounded(0.005, 0.0, 1.0)
     # Polyak rate of the weights that act. On an early prototype raw weights jumped between 33 % and 75 % from one evaluation to the next.
     acting_average_rate: float = bounded(0.002, 0.0, 1.0)
+    # What networks compute in while they learn (acting, weights, targets and losses are float32 always). `bfloat16` takes
+    # half the time where the hardware has it (GPUs; CPUs with AVX512-BF16 or AMX) and more where it has not.
+    precision: Literal["float32", "bfloat16"] = "float32"
     # Updates in a row that may be skipped for a non-finite value before training stops.
     max_skipped_updates: int = bounded(10, 1, None)
 

@@ -78,7 +78,8 @@ WHERE: dict[str, dict[str, str]] = {
     | {"task_goal": _TASK},
     "OptimizationSettings": {
         **dict.fromkeys(
-            ["learning_rate", "batch_size", "max_gradient_norm", "weight_decay", "target_update_rate"], _WEIGHTS
+            ["learning_rate", "batch_size", "max_gradient_norm", "weight_decay", "target_update_rate", "precision"],
+            _WEIGHTS,
         ),
         "acting_average_rate": "algorithm/test_settings_matter.py::"
         "test_acting_average_rate_changes_the_acting_weights_alone",

@@ -11,6 +11,7 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor
 
 from am_ray.models.policy import GoalConditionedPolicy, build_model
+from am_ray.models.precision import network_precision
 from am_ray.types import TransitionBatch
 
 TRANSITIONS = "transitions"
@@ -49,7 +50,8 @@ class ObjectiveModule(TorchRLModule):
         wait for its gradients.
         """
         transitions, is_finite = _finite(batch[TRANSITIONS])
-        result = self.objective.loss(transitions, generator=batch[GENERATOR])
+        with network_precision(self.objective.settings.optimization.precision, transitions.action.device):
+            result = self.objective.loss(transitions, generator=batch[GENERATOR])
         # A factor of 1, or of NaN. Gradients are averaged over learners, so one check of their norm makes all skip.
         # (Encoders clip their inputs: without it an infinity in the batch could pass unseen.)
         factor = is_finite + result.loss.detach() * 0.0

@@ -35,7 +35,7 @@ class ActionDensityNetwork(nn.Module):
         self.out = nn.Linear(model.head_width, outputs)
 
     def forward(self, observation: Observation, goal: Observation) -> ActionDensity:
-        out = self.out(self.hidden(self.encoder(observation, goal)))
+        out = self.out(self.hidden(self.encoder(observation, goal))).float()
         components, continuous = self.num_components, len(self.continuous)
         sizes = [components, components * continuous, components * continuous, len(self.binary)]
         mixture_logits, mean, std, binary_logits = out.split(sizes, dim=1)

@@ -34,6 +34,6 @@ class Critic(nn.Module):
 
     # In place where autograd allows it: the (b, n, f) tensors of many candidates are what an update spends its time on.
     def score(self, features: Float[Tensor, "b f"], actions: Float[Tensor, "b n a"]) -> Float[Tensor, "b n"]:
-        """Logit of Q(s, a, g) for each action, in [-1, 1]^a."""
+        """Logit of Q(s, a, g) for each action, in [-1, 1]^a; float32 in every `network_precision`."""
         merged = self.from_action(actions).add_(features.unsqueeze(1)).relu_()
-        return torch.as_tensor(self.logit(self.hidden(merged))).squeeze(-1)
+        return torch.as_tensor(self.logit(self.hidden(merged))).squeeze(-1).float()

@@ -56,6 +56,7 @@ def test_the_same_settings_give_the_same_weights(point_world: str, plain: dict[s
         "algorithm.optimization.max_gradient_norm=1e-3",
         "algorithm.optimization.weight_decay=0.5",
         "algorithm.optimization.target_update_rate=0.5",
+        "algorithm.optimization.precision=bfloat16",
         "algorithm.critic.discount=0.5",
     ],
 )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from am_ray.core.updates import step_if_finite
 from am_ray.models.actionable_model import ActionableModel
+from am_ray.models.precision import Precision, network_precision
 from am_ray.settings import AlgorithmSettings, CriticLossSettings, ModelSettings, OptimizationSettings
 from am_ray.types import DataSpec, EpisodeBlock
 from tests.models.conftest import sample, statistics_of
@@ -67,7 +68,9 @@ def train(
     for update in range(updates):
         batch = sample(block, spec, size=128, chaining_ratio=chaining_ratio, seed=update)
         optimizer.zero_grad()
-        model.loss(batch, generator=generator).loss.backward()
+        with network_precision(settings.optimization.precision, torch.device("cpu")):
+            loss = model.loss(batch, generator=generator).loss
+        loss.backward()
         step_if_finite(optimizer, parameters, max_gradient_norm=10.0)
         model.update_averages()
     return model
@@ -124,11 +127,12 @@ def narrow_data() -> tuple[EpisodeBlock, DataSpec]:
     ), spec
 
 
-def distance_to_data(negative_ratio: float) -> float:
+def distance_to_data(negative_ratio: float, precision: Precision = "float32") -> float:
     """Mean distance of argmax_a Q from the band that the data's actions lie in."""
     block, spec = narrow_data()
     changes: dict[str, Any] = {"negative_ratio": negative_ratio}
-    settings = replace(SETTINGS, critic=replace(SETTINGS.critic, **changes))
+    optimization = replace(SETTINGS.optimization, precision=precision)
+    settings = replace(SETTINGS, critic=replace(SETTINGS.critic, **changes), optimization=optimization)
     model = train(block, spec, settings, updates=800, chaining_ratio=0.0)
     states, goals = block.observations["state"][0::2], block.observations["state"][1::2]
     s, g = ({"state": torch.from_numpy(x.copy())} for x in (states, goals))
@@ -140,3 +144,7 @@ def distance_to_data(negative_ratio: float) -> float:
 def test_without_negatives_the_argmax_leaves_the_data_with_them_it_does_not() -> None:
     assert distance_to_data(1.0) < 0.25
     assert distance_to_data(0.0) > 0.6
+
+
+def test_bfloat16_learns_the_same() -> None:
+    assert distance_to_data(1.0, "bfloat16") < 0.25
