@@ -130,10 +130,18 @@ def random_shift(images: Observation, offset: Tensor, *, max_shift: int) -> dict
         if x.dim() != 4:
             continue
         batch, height, width, channels = x.shape
-        # Pixel numbers of each shifted image; beyond the border they stay on it. Bytes stay bytes.
-        row = (torch.arange(height, device=x.device) + offset[:, :1] - max_shift).clamp_(0, height - 1)
-        column = (torch.arange(width, device=x.device) + offset[:, 1:] - max_shift).clamp_(0, width - 1)
-        row += torch.arange(batch, device=x.device).unsqueeze(1) * height
-        pixel = row.unsqueeze(2) * width + column.unsqueeze(1)
-        shifted[name] = x.reshape(-1, channels).index_select(0, pixel.flatten()).view(x.shape)
+        padded = _with_border(_with_border(x, 1, max_shift), 2, max_shift)
+        # A shifted row is a run of bytes of the padded images: one gather of whole rows, bytes stay bytes.
+        line = torch.arange(batch, device=x.device).unsqueeze(1) * padded.shape[1] + offset[:, :1]
+        line = line + torch.arange(height, device=x.device)
+        start = (line * padded.shape[2] + offset[:, 1:]) * channels
+        runs = padded.flatten().unfold(0, width * channels, 1)
+        shifted[name] = runs.index_select(0, start.flatten()).view(x.shape)
     return shifted
+
+
+def _with_border(x: Tensor, dim: int, size: int) -> Tensor:
+    """``x`` with its first and last slice along ``dim`` repeated ``size`` times."""
+    repeats = [size if d == dim else -1 for d in range(x.dim())]
+    first, last = x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1)
+    return torch.cat([first.expand(repeats), x, last.expand(repeats)], dim)
