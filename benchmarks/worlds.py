@@ -28,11 +28,16 @@ def image_data(episodes: int = 400) -> Path:
     return _written(DATA / f"image_{episodes}", episodes, _image_episode)
 
 
-def _written(folder: Path, episodes: int, make: object) -> Path:
+def small_group_image_data(episodes: int) -> Path:
+    """The same images in row groups of 1,000 rows, so that windows are small beside little memory."""
+    return _written(DATA / f"image_groups_{episodes}", episodes, _image_episode, row_group_rows=1000)
+
+
+def _written(folder: Path, episodes: int, make: object, **settings: int) -> Path:
     if not (folder / "meta" / "manifest.json").is_file():
         rng = np.random.default_rng(0)
         trajectories: Iterator[Trajectory] = (make(rng) for _ in range(episodes))  # type: ignore[operator]
-        write_dataset(folder, trajectories, action_low=-1.0, action_high=1.0)
+        write_dataset(folder, trajectories, action_low=-1.0, action_high=1.0, **settings)
     return folder
 
 
