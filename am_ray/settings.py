@@ -250,7 +250,8 @@ class IngestSettings(Checked):
     window_rows: int = bounded(20_000, 1, None)
     # Transitions drawn from a window, as a multiple of its transitions.
     samples_per_transition: float = bounded(1.0, 0.01, 1000.0)
-    # Batches in one block that crosses process borders, as long as it stays below 8 MB: each costs a few milliseconds.
+    # Batches in one block that crosses process borders, as long as it stays below 8 to 40 MB (by the object store's size): a block
+    # costs some milliseconds, however large.
     batches_per_block: int = bounded(64, 1, 4096)
     # Rows of other windows that join the random goals, so that chaining crosses files.
     reservoir_rows: int = bounded(2_000, 0, None)

@@ -40,6 +40,7 @@ from am_ray.algorithm.config import ActionableModelsConfig
 from am_ray.algorithm.learner import to_device, update_seed
 from am_ray.core.updates import step_if_finite
 from am_ray.data.ingest import open_ingest
+from am_ray.memory_reuse import reuse_freed_memory
 from am_ray.models.policy import build_model
 from am_ray.settings import AlgorithmSettings, IngestSettings
 from am_ray.types import TransitionBatch
@@ -56,6 +57,7 @@ class BareLoop:
 
     def __init__(self, facts: dict[str, Any], batches: list[Any]) -> None:
         torch.set_num_threads(1)
+        reuse_freed_memory()  # as the learner does, so that only the path differs
         torch.manual_seed(facts["seed"])
         self.model: Any = build_model(facts["spec"], facts["statistics"], facts["settings"])
         self.parameters = self.model.trainable_parameters()

@@ -18,6 +18,7 @@ from torch import Tensor
 from am_ray.algorithm.rl_module import GENERATOR, LOSS, METRICS, TRANSITIONS
 from am_ray.core.updates import step_if_finite
 from am_ray.data.pipeline_threads import join_pipeline_threads
+from am_ray.memory_reuse import reuse_freed_memory
 from am_ray.models.checkpoint import TrainingState, load_weights
 from am_ray.settings import OptimizationSettings
 from am_ray.types import AmRayError, CheckpointError, SettingsError, TransitionBatch
@@ -61,6 +62,7 @@ class ObjectiveLearner(TorchLearner):
         # One thread per CPU that was asked for: sums do not depend on the machine, and workers are not starved.
         cpus = self.config.num_cpus_per_learner
         torch.set_num_threads(max(1, int(cpus)) if isinstance(cpus, int | float) else 1)
+        reuse_freed_memory()
         super().build()
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:

@@ -21,8 +21,9 @@ from am_ray.types import DatasetError
 
 logger = logging.getLogger(__name__)
 
-# A block of more bytes would crowd a small object store (several are under way for each reader).
-BLOCK_BYTES = 8 << 20
+# A block costs some milliseconds however large it is, but several are under way for each reader: a share of the object store.
+SMALLEST_BLOCK_BYTES, LARGEST_BLOCK_BYTES = 8 << 20, 40 << 20
+BLOCK_SHARE = 1 / 32
 # Blocks that wait may fill this share of the object store, divided among the shards; above a half, blocks spill to disk.
 STORE_SHARE = 0.25
 READER_CPUS = 0.25  # readers run outside a trial's placement group: they must fit beside it
@@ -72,7 +73,10 @@ def run_pipeline(shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPla
     import pyarrow as pa
     import ray
 
-    batches_per_block = min(ingest.batches_per_block, max(1, BLOCK_BYTES // batch_bytes(shard)))
+    from am_ray.data.pipeline_pace import PacedExecution
+
+    store = ray.cluster_resources().get("object_store_memory", 0.0)
+    batches_per_block = min(ingest.batches_per_block, max(1, int(block_bytes(store) / batch_bytes(shard))))
     task = StoredTask(ray.put(ReadWindow(shard, tuple(plans), ingest.reservoir_rows, batches_per_block)))
     windows = ray.data.from_blocks([pa.table({"window": [i]}) for i in range(len(plans))])
     dataset = windows.map_batches(
@@ -80,10 +84,10 @@ def run_pipeline(shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPla
     )
     options = dataset.context.execution_options
     options.preserve_order = True
-    store = ray.cluster_resources().get("object_store_memory", 0.0)
     options.resource_limits = options.resource_limits.copy(object_store_memory=store * STORE_SHARE / shard.count)
     # Every slab is a block of its own: none is joined with the next, which would copy it.
     dataset.context.target_max_block_size = batches_per_block * batch_bytes(shard)
+    dataset.context.custom_execution_callback_classes = [PacedExecution]
     dataset.context.enable_progress_bars = False
     # Ray Data sets up its own logging when a dataset is made; it would print four lines for each pipeline.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -94,6 +98,11 @@ def run_pipeline(shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPla
                 yield from_slab(table, row)
     except Exception as error:
         raise _cause(error) from error
+
+
+def block_bytes(store_bytes: float) -> float:
+    """Size of a block for an object store of ``store_bytes``."""
+    return min(LARGEST_BLOCK_BYTES, max(SMALLEST_BLOCK_BYTES, store_bytes * BLOCK_SHARE))
 
 
 def batch_bytes(shard: Shard) -> int:

@@ -13,6 +13,7 @@ from am_ray.core.relabel import gather
 from am_ray.data.plan import DRAWS, WindowPlan
 from am_ray.data.shard import Columns, Shard, take_indices
 from am_ray.data.slab import to_slab
+from am_ray.memory_reuse import reuse_freed_memory
 
 SEPARATOR = "/"
 
@@ -77,6 +78,7 @@ class StoredTask:
 def _unpacked(task: Any) -> ReadWindow:
     import ray
 
+    reuse_freed_memory()
     found: ReadWindow = ray.get(task)
     return found
 
