@@ -141,10 +141,10 @@ class WholePath:
 
 
 @contextmanager
-def small_ray() -> Iterator[None]:
+def small_ray(store_bytes: int = STORE_BYTES) -> Iterator[None]:
     """A Ray of two CPUs and a small object store, for this process alone."""
     logging.getLogger("ray").setLevel(logging.ERROR)
-    ray.init(address="local", num_cpus=2, object_store_memory=STORE_BYTES, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, object_store_memory=store_bytes, include_dashboard=False, log_to_driver=False)
     try:
         yield
     finally:
