@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ BATCH = 256
 FRAME = (64, 64, 3)
 STORE_BYTES = 500 << 20
 BLOCKS = 30
+ROW_GROUPS = 100_000
 SAMPLE = Path(__file__).parents[1] / "datasets" / "sample"
 
 
@@ -81,6 +83,24 @@ def shard_of(dataset: Path, **ingest: Any) -> Shard:
     (source,) = open_ingest(dataset, None, RelabelSettings(), settings, batch_size=BATCH, seed=0)
     shard: Shard = source.shard  # type: ignore[attr-defined]
     return shard
+
+
+def opening(rates: Rates) -> None:
+    """What grows with the number of episodes, whatever their size: the tables, and the plan of windows."""
+    rates.cpu("opening: read and check the tables", lambda: read_dataset(state_data()).num_episodes, "episodes/s")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        rates.fact("opening: tables in memory", pool.apply(_memory_of_tables), "bytes/episode")
+    shard = shard_of(state_data())
+    many = replace(shard, row_groups=shard.row_groups * (ROW_GROUPS // len(shard.row_groups)))
+    plans = plan_windows(many, IngestSettings())
+    rates.cpu(f"planning with {ROW_GROUPS} row groups", lambda: len(list(itertools.islice(plans, 20))), "windows/s")
+
+
+def _memory_of_tables() -> float:
+    read_dataset(SAMPLE)  # what is imported on the way
+    before = _memory()
+    dataset = read_dataset(state_data())
+    return (_memory() - before) / dataset.num_episodes
 
 
 def reading(rates: Rates, cache: str) -> None:
@@ -245,6 +265,7 @@ def measure(rates: Rates, cache: str) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
+    opening(rates)
     reading(rates, cache)
     reader_memory(rates, cache)
     copying(rates)
