@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo demo-images test test-slow lint lock clean
+.PHONY: setup demo demo-images test test-slow bench bench-quick lint lock clean
 
 setup: $(READY)
 
@@ -28,6 +28,13 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow --timeout 900
+
+# Speed against goals (docs/performance.md); nothing else should run meanwhile.
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+bench-quick: $(READY)
+	$(BIN)/python -m benchmarks --quick
 
 lint: $(READY)
 	$(BIN)/ruff check .
