@@ -73,7 +73,7 @@ def run_pipeline(shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPla
     import pyarrow as pa
     import ray
 
-    from am_ray.data.pipeline_pace import PacedExecution
+    from am_ray.data.pipeline_pace import PacedExecution, waiting
 
     store = ray.cluster_resources().get("object_store_memory", 0.0)
     batches_per_block = min(ingest.batches_per_block, max(1, int(block_bytes(store) / batch_bytes(shard))))
@@ -91,9 +91,13 @@ def run_pipeline(shard: Shard, ingest: IngestSettings, plans: Sequence[WindowPla
     dataset.context.enable_progress_bars = False
     # Ray Data sets up its own logging when a dataset is made; it would print four lines for each pipeline.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    iterator: Any = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)
+    tables: Any = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2))
     try:
-        for table in iterator:
+        while True:
+            with waiting():
+                table = next(tables, None)
+            if table is None:
+                return
             for row in range(len(table)):
                 yield from_slab(table, row)
     except Exception as error:
