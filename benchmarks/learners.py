@@ -1,7 +1,7 @@
 """`learners_2`: transitions trained per second by two learner processes over one, on the CPU.
 
 Both sides are remote learners of RLlib (``num_learners`` 2 and 1), one CPU and one torch thread each, with the same batch for each
-learner (512 by default networks, so that an update takes more than 20 ms), resident data, gradients averaged over gloo. Two
+learner (1,024 by default networks, so that an update takes more than 20 ms), resident data, gradients averaged over gloo. Two
 learners train two batches per update. Both algorithms exist the whole time, and the one that is not timed waits in its actors
 without using the CPU; they train in turn. A rate is that of one whole iteration (``algorithm.train()``).
 
@@ -22,7 +22,7 @@ from am_ray.settings import IngestSettings
 from benchmarks.measurement import Measurement, main, paired_ratio
 from benchmarks.worlds import state_data
 
-BATCH = 512
+BATCH = 1024
 
 
 def algorithm_of(num_learners: int, updates: int) -> Any:
