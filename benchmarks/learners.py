@@ -47,7 +47,7 @@ def measure(quick: bool) -> dict[str, Measurement]:
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, configure_logging=False)
     for name in ("ray.rllib", "ray._common.deprecation"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    updates = 30 if quick else 50
+    updates = 50 if quick else 80
     one, two = algorithm_of(1, updates), algorithm_of(2, updates)
     sides: list[Callable[[], float]] = [partial(transitions_per_s, each) for each in (two, one)]
     found = paired_ratio(*sides, pairs=5 if quick else 8, unit=" transitions/s")
