@@ -1,6 +1,6 @@
 """`rllib_ratio`: transitions/s into the Learner, our streaming ingest over RLlib's own offline path, on the same Parquet files.
 
-Both: one dataset (`worlds.state_data`, 620,000 rows of a 21-d state), batches of 1,024, this process as the only learner and two
+Both: one dataset (`worlds.state_data`, 620,000 rows of a 21-d state), batches of 1,024, this process as the only learner and three
 reader processes, all pinned to the same two cores (where the system can pin), a Ray of two CPUs; counted per wall second in the
 form that each Learner trains on, after start-up, with nothing but a counter consuming. RLlib runs between two halves of ours, so
 that a drift of the machine's pace falls on both; each ratio is one of three seconds over one of three seconds.

@@ -199,7 +199,7 @@ def copying(rates: Rates) -> None:
 
 def blocks_through_ray_data(rates: Rates) -> None:
     """What the learner's own process pays for a block, however small: Ray Data's executor runs in it."""
-    ingest = IngestSettings(mode="streaming", batches_per_block=1)
+    ingest = IngestSettings(mode="streaming", batches_per_block=1, num_workers=2)
     (source,) = open_ingest(state_data(), None, RelabelSettings(), ingest, batch_size=BATCH, seed=0)
     batches: Any = source.batches()
 
