@@ -40,6 +40,7 @@ from am_ray.algorithm.config import ActionableModelsConfig
 from am_ray.algorithm.learner import to_device, update_seed
 from am_ray.core.updates import step_if_finite
 from am_ray.data.ingest import open_ingest
+from am_ray.data.pipeline_threads import join_pipeline_threads
 from am_ray.memory_reuse import reuse_freed_memory
 from am_ray.models.policy import build_model
 from am_ray.settings import AlgorithmSettings, IngestSettings
@@ -148,6 +149,7 @@ def small_ray(store_bytes: int = STORE_BYTES) -> Iterator[None]:
     try:
         yield
     finally:
+        join_pipeline_threads()
         ray.shutdown()
 
 

@@ -14,6 +14,7 @@ import pytest
 from am_ray.data.ingest import open_ingest, resolved_mode
 from am_ray.data.plan import plan_windows
 from am_ray.data.reader import read_dataset
+from am_ray.data.streaming import block_bytes
 from am_ray.data.window_task import ReadWindow, nested_columns
 from am_ray.data.writer import write_dataset
 from am_ray.settings import IngestSettings, RelabelSettings
@@ -357,3 +358,7 @@ def test_killed_readers_change_nothing(dataset, local_ray):
     batches.close()
     assert killed
     assert_same_batches(found, expected)
+
+
+def test_blocks_grow_with_the_object_store_between_8_and_40_mib():
+    assert [block_bytes(mib << 20) / (1 << 20) for mib in (100, 256, 512, 1024, 4096)] == [8, 8, 16, 32, 40]
