@@ -252,7 +252,7 @@ class IngestSettings(Checked):
     samples_per_transition: float = bounded(1.0, 0.01, 1000.0)
     # Batches in one block that crosses process borders, as long as it stays below 8 to 40 MB (by the object store's size): a block
     # costs some milliseconds, however large.
-    batches_per_block: int = bounded(64, 1, 4096)
+    batches_per_block: int = bounded(128, 1, 4096)
     # Rows of other windows that join the random goals, so that chaining crosses files.
     reservoir_rows: int = bounded(2_000, 0, None)
     # Reader tasks at once (each asks for a quarter of a CPU). One more than the cores they have: a task is sent some
