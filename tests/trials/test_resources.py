@@ -12,7 +12,7 @@ from am_ray.types import SettingsError
 from tests.trials.conftest import settings_for
 
 PLAIN = TrialResources(({"CPU": 1.0},), 0.0)
-STREAMING = TrialResources(({"CPU": 1.0},), 0.5)
+STREAMING = TrialResources(({"CPU": 1.0},), 0.75)
 
 
 def test_a_trial_asks_for_its_process_its_learners_and_its_readers(points: str) -> None:
@@ -35,7 +35,8 @@ def test_a_trial_asks_for_its_process_its_learners_and_its_readers(points: str) 
         (PLAIN, 2, 1, 1),
         (PLAIN, 64, 0, 9),
         (STREAMING, 2, 0, 1),  # two would hold both CPUs, and their readers would wait for ever
-        (STREAMING, 3, 0, 2),
+        (STREAMING, 3, 0, 1),
+        (STREAMING, 4, 0, 2),
         (STREAMING, 1, 0, 1),  # readers ask for nothing where there is no CPU left
     ],
 )
@@ -51,6 +52,6 @@ def test_a_cluster_that_cannot_hold_a_trial_is_refused() -> None:
 
 def test_an_instance_of_our_own_has_room_for_readers_beside_every_core() -> None:
     assert local_cpus([PLAIN], 2) == 2
-    assert local_cpus([STREAMING], 2) == 3
-    assert concurrent_trials([STREAMING] * 9, {"CPU": 3.0}, limit=0) == 2
+    assert local_cpus([STREAMING], 2) == 4
+    assert concurrent_trials([STREAMING] * 9, {"CPU": 4.0}, limit=0) == 2
     assert local_cpus([TrialResources(({"CPU": 1.0}, {"CPU": 4.0}), 0.0)], 2) == 5
