@@ -38,6 +38,9 @@ class RelabelSettings(Checked):
 
     # Share of transitions with a random goal. The paper uses goal chaining but gives no ratio; half, as GoFAR's AM does.
     chaining_ratio: float = bounded(0.5, 0.0, 1.0)
+    # Share of the random goals taken from what the transition's own episode was before (ours): the same objects, another
+    # place. Only such goals show that a hand in the right place is no goal while the object is not; docs/experiments_log.md.
+    past_share: float = bounded(0.0, 0.0, 1.0)
     # The paper: all sub-sequences, that is ends uniform over the rest of the trajectory.
     goal_sampling: Literal["uniform", "geometric"] = "uniform"
     # Ours: evaluation goals are last states of behaviour; a share of ends put there. 0 is the paper.
@@ -74,6 +77,9 @@ class CriticLossSettings(Checked):
     negative_temperature: float = bounded(1.0, 1e-6, None)
     # ... where the score is the logit (ours: exp of a Q in [0, 1] is nearly flat) or Q itself (the paper's letter).
     negative_score: Literal["logit", "probability"] = "logit"
+    # `expected` takes the expectation over the candidates instead of draws: the same loss without the noise of drawing, for a
+    # backward pass through all of them (ours; docs/experiments_log.md).
+    negative_estimator: Literal["sampled", "expected"] = "sampled"
     # Candidates per transition, by source: uniform in the action box (the paper's reading) ...
     negative_uniform: int = bounded(8, 0, 1024)
     # ... actions of other transitions in the batch (ours: plausible but wrong here) ...
@@ -125,6 +131,13 @@ class ModelSettings(Checked):
     head_width: int = bounded(64, 1, 16384)
     head_depth: int = bounded(2, 1, 32)
     layer_norm: bool = True
+    # Whether the networks are shown g - s too, of vectors that are part of the goal (ours): what has to change stands out.
+    goal_difference: bool = False
+    # Where a state lists objects: the first entry of the first object's slot, and the entries of each; empty: it is one flat
+    # vector. Slots share one small network, and the trunk sees the maximum over them (PointNet; ours).
+    entity_slots: tuple[int, ...] = ()
+    # Width of that network.
+    entity_width: int = bounded(64, 1, 16384)
     # Channels of the image encoder's stages (each halves the resolution); OGBench's impala_small uses 16, 32, 32.
     image_channels: tuple[int, ...] = (16, 32, 32)
     # Random shift of images in training, in pixels (DrQ: 4 at 84 px); 0 switches it off.
@@ -137,12 +150,22 @@ class ModelSettings(Checked):
     # Samples drawn from the proposal wherever candidates are made.
     proposal_samples: int = bounded(8, 1, 1024)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.entity_slots and not (len(self.entity_slots) == 2 and self.entity_slots[0] >= 0 < self.entity_slots[1]):
+            raise SettingsError(
+                f"ModelSettings.entity_slots: got {list(self.entity_slots)}; expected the first entry of the first slot and "
+                f"the entries of each, such as [9, 10], or nothing. Correct the list."
+            )
+
 
 @dataclass(frozen=True)
 class OptimizationSettings(Checked):
     """The optimizer and the two averaged copies of the weights."""
 
     learning_rate: float = bounded(5e-4, 0.0, 10.0)
+    # Share of `training.updates`, at the end, over which the rate falls to 0 along half a cosine; 0: a constant rate.
+    decay_share: float = bounded(0.0, 0.0, 1.0)
     # Batch of each learner.
     batch_size: int = bounded(256, 1, 1_000_000)
     # Clip on the global gradient norm; 0 switches it off.

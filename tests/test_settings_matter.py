@@ -24,6 +24,7 @@ TESTS = Path(__file__).parent
 _LOSS = "models/test_actionable_model.py::test_every_setting_of_the_loss_changes_it"
 _SEARCH = "models/test_settings_matter.py::test_every_setting_of_the_search_changes_the_action"
 _NETWORKS = "models/test_settings_matter.py::test_every_setting_of_the_networks_changes_the_loss"
+_VECTORS = "models/test_settings_matter.py::test_every_setting_of_vectors_changes_the_loss"
 _CLONING = "models/test_settings_matter.py::test_every_setting_of_cloning_changes_the_loss"
 _WEIGHTS = "algorithm/test_settings_matter.py::test_a_setting_of_training_changes_the_trained_weights"
 _RESOURCES = "algorithm/test_settings_matter.py::test_resources_are_what_ray_is_asked_for"
@@ -35,7 +36,7 @@ _CELLS = "finetuning/test_cells.py::"
 _REFUSED_CELLS = f"{_CELLS}test_what_cannot_work_is_refused_before_anything_is_written"
 WHERE: dict[str, dict[str, str]] = {
     "RelabelSettings": dict.fromkeys(
-        ["chaining_ratio", "goal_sampling", "last_state_share", "next_state_share"], _WEIGHTS
+        ["chaining_ratio", "past_share", "goal_sampling", "last_state_share", "next_state_share"], _WEIGHTS
     ),
     "CriticLossSettings": dict.fromkeys(
         [
@@ -45,6 +46,7 @@ WHERE: dict[str, dict[str, str]] = {
             "monte_carlo_bound",
             "negative_ratio",
             "negative_weight",
+            "negative_estimator",
             "negative_temperature",
             "negative_score",
             "negative_uniform",
@@ -75,6 +77,7 @@ WHERE: dict[str, dict[str, str]] = {
         ],
         _NETWORKS,
     )
+    | dict.fromkeys(["goal_difference", "entity_slots", "entity_width"], _VECTORS)
     | {"task_goal": _TASK},
     "OptimizationSettings": {
         **dict.fromkeys(
@@ -83,6 +86,7 @@ WHERE: dict[str, dict[str, str]] = {
         ),
         "acting_average_rate": "algorithm/test_settings_matter.py::"
         "test_acting_average_rate_changes_the_acting_weights_alone",
+        "decay_share": "algorithm/test_learner.py::test_the_rate_falls_to_zero_over_the_last_share_of_the_updates",
         "max_skipped_updates": "algorithm/test_learner.py::test_too_many_skips_in_a_row_stop_training",
     },
     "CloningSettings": dict.fromkeys(["num_components", "binary_entries", "min_std"], _CLONING),

@@ -16,6 +16,7 @@ from ray.rllib.core.learner.training_data import TrainingData
 from torch import Tensor
 
 from am_ray.algorithm.rl_module import GENERATOR, LOSS, METRICS, TRANSITIONS
+from am_ray.core.schedule import decayed_rate
 from am_ray.core.updates import step_if_finite
 from am_ray.data.pipeline_threads import join_pipeline_threads
 from am_ray.memory_reuse import reuse_freed_memory
@@ -78,9 +79,14 @@ class ObjectiveLearner(TorchLearner):
         )
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """RLlib restores the learning rate of the checkpoint; the setting's must count from the first update on."""
+        """RLlib restores the learning rate of the checkpoint; the settings' must count from the first update on."""
         super().before_gradient_based_update(timesteps=timesteps)
-        self._set_optimizer_lr(self._optimizer, lr=self._settings.learning_rate)
+        self._set_optimizer_lr(self._optimizer, lr=self._learning_rate())
+
+    def _learning_rate(self) -> float:
+        """Of the next update: a function of the counter, so that a resumed run goes on as if it had never stopped."""
+        rate, share = self._settings.learning_rate, self._settings.decay_share
+        return decayed_rate(rate, update=self._num_updates, updates=self.config.max_updates, decay_share=share)
 
     def update(  # type: ignore[override]
         self,
@@ -125,6 +131,8 @@ class ObjectiveLearner(TorchLearner):
         module = self._module[DEFAULT_MODULE_ID]
         seed = update_seed(self.config.seed or 0, self._learner_index, self._num_updates)
         transitions = TransitionBatch.from_columns(to_device(batch, self._device))
+        if self._settings.decay_share:
+            self._set_optimizer_lr(self._optimizer, lr=self._learning_rate())
         out = module.forward_train({TRANSITIONS: transitions, GENERATOR: self._generator.manual_seed(seed)})
         self._optimizer.zero_grad(set_to_none=True)
         out[LOSS].backward()
@@ -156,7 +164,7 @@ class ObjectiveLearner(TorchLearner):
     def _log(self, values: dict[str, float]) -> None:
         values |= {
             "train/skipped_updates": float(self._skipped),
-            "train/learning_rate": self._settings.learning_rate,
+            "train/learning_rate": self._optimizer.param_groups[0]["lr"],
         }
         for name, value in values.items():
             self.metrics.log_value(tuple(name.split("/", 1)), value, window=1)

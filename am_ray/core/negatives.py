@@ -88,3 +88,15 @@ def negative_weights(
     if share:
         weights[:, -1] = (torch.rand(batch, generator=generator, device=device) < share).float()
     return weights
+
+
+@torch.no_grad()
+def expected_weights(
+    scores: Float[Tensor, "b n"], *, negative_ratio: float, temperature: float
+) -> Float[Tensor, "b n"]:
+    """The weight of each candidate in the expectation over ``negative_ratio`` draws: ratio * softmax(score / temperature).
+
+    With these weights the negatives' loss is the mean of what draws give, so training sees the same objective with less
+    noise. No gradient flows through the weights, as none flows through a draw.
+    """
+    return negative_ratio * torch.softmax((scores / temperature).nan_to_num(), dim=1)

@@ -5,7 +5,7 @@ of the block, the kernel draws the end i of the sub-sequence (t, i], and a goal:
 
 - ``HINDSIGHT``: g = s_i. The transition reaches its goal iff i = t + 1.
 - ``RANDOM`` (goal chaining): g = any state of another episode, or of the reservoir of states from other
-  windows. Such a goal is never marked as reached.
+  windows, or (``past_share``) a state of the same episode up to s_t. Such a goal is never marked as reached.
 
 Indices in, indices out: `relabel` touches no observation, `gather` does nothing else.
 """
@@ -53,6 +53,7 @@ def relabel(
     num_samples: int,
     num_goal_rows: int,
     chaining_ratio: float,
+    past_share: float,
     goal_sampling: GoalSampling,
     discount: float,
     last_state_share: float,
@@ -67,6 +68,7 @@ def relabel(
         num_samples: Transitions to draw, with replacement, uniform over all transitions of the block.
         num_goal_rows: Rows of the block plus rows of the reservoir that random goals may come from.
         chaining_ratio: Share of transitions that get a random goal, in [0, 1].
+        past_share: Share of the random goals that are s_0 .. s_t of the transition's own episode, in [0, 1]. Ours.
         goal_sampling: ``uniform``: i uniform on t+1 .. T, both ends included (every sub-sequence alike).
             ``geometric``: i - t geometric with success probability 1 - discount, truncated at T.
         discount: Only used by ``geometric``, in (0, 1).
@@ -91,6 +93,9 @@ def relabel(
     is_random = (rng.random(num_samples) < chaining_ratio) & (others > 0)
     other = (rng.random(num_samples) * others).astype(np.int64)
     random_row = np.where(other < start, other, other + own_rows)
+    if past_share:
+        is_past = rng.random(num_samples) < past_share
+        random_row = np.where(is_past, start + (rng.random(num_samples) * (t + 1)).astype(np.int64), random_row)
 
     return RelabelledIndices(
         row=start + t,

@@ -75,6 +75,7 @@ class Shard:
             chaining_ratio=self.relabeling.chaining_ratio,
             goal_sampling=self.relabeling.goal_sampling,
             discount=self.discount,
+            past_share=self.relabeling.past_share,
             last_state_share=self.relabeling.last_state_share,
             next_state_share=self.relabeling.next_state_share,
             rng=rng,

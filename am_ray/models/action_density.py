@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from am_ray.core.behavior_cloning import ActionDensity
-from am_ray.models.encoders import Observation, ObservationGoalEncoder, mlp
+from am_ray.models.encoders import Observation, ObservationGoalEncoder
+from am_ray.models.layers import mlp
 from am_ray.settings import CloningSettings, ModelSettings
 from am_ray.types import DataSpec, DataStatistics
 

@@ -15,6 +15,7 @@ from am_ray.core.ema import polyak_update
 from am_ray.core.losses import Divergence, critic_loss
 from am_ray.core.negatives import (
     draw_negatives,
+    expected_weights,
     negative_weights,
     other_actions,
     perturbed_actions,
@@ -87,8 +88,7 @@ class ActionableModel(nn.Module):
 
         features = self.critic.encode(observation, goal)
         logits = self.critic.score(features, action.unsqueeze(1)).squeeze(1)
-        negatives, weights = self._negatives(features, action, observation, goal, generator)
-        negative_logits = self.critic.score(features, negatives)
+        negative_logits, weights = self._negatives(features, action, observation, goal, generator)
         if config.final_state_negatives and config.negative_ratio:
             final_logits, final_weights = self._final_state_negatives(batch, next_observation, goal, generator)
             negative_logits = torch.cat([negative_logits, final_logits], dim=1)
@@ -224,17 +224,24 @@ class ActionableModel(nn.Module):
         goal: Observation,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """a~ ~ exp(score / temperature), ``(b, m, a)``, scored by the online critic, and their weights ``(b, m)``."""
+        """Logits of a~ ~ exp(score / temperature) by the online critic, ``(b, m)``, and their weights ``(b, m)``.
+
+        ``m`` is the number of draws, or that of all candidates where the expectation is taken.
+        """
         config = self.settings.critic
+        if config.negative_ratio and config.negative_estimator == "expected":
+            logits = self.critic.score(features, self._candidates(action, observation, goal, generator))
+            scores = self._negative_scores(logits.detach())
+            ratio, temperature = config.negative_ratio, config.negative_temperature
+            return logits, expected_weights(scores, negative_ratio=ratio, temperature=temperature)
         weights = negative_weights(
             len(action), negative_ratio=config.negative_ratio, generator=generator, device=action.device
         )
         if config.negative_ratio == 0:
-            return action.unsqueeze(1)[:, :0], weights
+            return action.new_empty(len(action), 0), weights
         candidates = self._candidates(action, observation, goal, generator)
         with torch.no_grad():
-            scores = self.critic.score(features.detach(), candidates)
-            scores = torch.sigmoid(scores) if config.negative_score == "probability" else scores
+            scores = self._negative_scores(self.critic.score(features.detach(), candidates))
         negatives = draw_negatives(
             candidates,
             scores,
@@ -242,7 +249,11 @@ class ActionableModel(nn.Module):
             temperature=config.negative_temperature,
             generator=generator,
         )
-        return negatives, weights
+        return self.critic.score(features, negatives), weights
+
+    def _negative_scores(self, logits: Tensor) -> Tensor:
+        """What exp is taken of: the logit, or Q itself."""
+        return torch.sigmoid(logits) if self.settings.critic.negative_score == "probability" else logits
 
     def _final_state_negatives(
         self,
@@ -254,8 +265,8 @@ class ActionableModel(nn.Module):
         """Negatives at s_T: bootstrapped through where episodes are stitched, yet never trained on otherwise."""
         features = self.critic.encode(next_observation, goal)
         action = self.action_scale.to_unit(batch.action)
-        negatives, weights = self._negatives(features, action, next_observation, goal, generator)
-        return self.critic.score(features, negatives), weights * batch.next_is_final.unsqueeze(1)
+        logits, weights = self._negatives(features, action, next_observation, goal, generator)
+        return logits, weights * batch.next_is_final.unsqueeze(1)
 
     @torch.no_grad()
     def _proposed(

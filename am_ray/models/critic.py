@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from am_ray.arrays import Float
-from am_ray.models.encoders import Observation, ObservationGoalEncoder, mlp
+from am_ray.models.encoders import Observation, ObservationGoalEncoder
+from am_ray.models.layers import mlp
 from am_ray.settings import ModelSettings
 from am_ray.types import DataSpec, DataStatistics
 

@@ -12,37 +12,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from am_ray.models.entities import EntityPooling
+from am_ray.models.layers import Difference, Standardize, mlp
 from am_ray.models.task_goal import TaskGoal
 from am_ray.settings import ModelSettings
-from am_ray.types import DataSpec, DataStatistics
+from am_ray.types import DataSpec, DataStatistics, SettingsError
 
 Observation = Mapping[str, Tensor]
-
-
-def mlp(sizes: list[int], *, layer_norm: bool) -> nn.Sequential:
-    """Linear, (LayerNorm,) ReLU for each pair of neighbouring sizes; the activation also follows the last one."""
-    layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(sizes):
-        layers.append(nn.Linear(fan_in, fan_out))
-        if layer_norm:
-            layers.append(nn.LayerNorm(fan_out))
-        layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers)
-
-
-class Standardize(nn.Module):
-    """(x - mean) / std with the dataset's statistics, clipped to +-10 so that one outlier cannot saturate the trunk."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean.float().clone())
-        self.register_buffer("std", std.float().clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ((x - self.mean) / self.std).clamp(-10.0, 10.0)
 
 
 class ImageEncoder(nn.Module):
@@ -69,7 +45,7 @@ class ImageEncoder(nn.Module):
 class ObservationGoalEncoder(nn.Module):
     """(s, g) to features ``(b, width)``.
 
-    One-dimensional features are standardised and concatenated. The image of a camera that is part of the goal is
+    One-dimensional features are standardised and concatenated, with g - s and with their slots pooled if that is asked for. The image of a camera that is part of the goal is
     concatenated with the goal image on the channels ("QT-Opt framework with an additional goal image input").
     With ``has_task`` a learned tensor stands in for the goal of the rows that the goal's `TASK` entry marks.
     """
@@ -84,6 +60,7 @@ class ObservationGoalEncoder(nn.Module):
         self.goal_names = list(spec.goal_indices)
         self.observation_scale = nn.ModuleDict()
         self.goal_scale = nn.ModuleDict()
+        self.difference = nn.ModuleDict()
         self.images = nn.ModuleDict()
         size = 0
         for name in self.vector_names:
@@ -94,6 +71,12 @@ class ObservationGoalEncoder(nn.Module):
                 picked = list(spec.goal_indices[name] or range(len(mean)))
                 self.goal_scale[name] = Standardize(mean[picked], std[picked])
                 size += len(picked)
+                if settings.goal_difference:
+                    self.difference[name] = Difference(std, picked)
+                    size += len(picked)
+        self.entities = self._entity_pooling(spec, settings)
+        if self.entities is not None:
+            size = self.entities.size
         for name in self.image_names:
             height, width, channels = spec.observation_shapes[name]
             channels *= 2 if name in spec.goal_indices else 1
@@ -101,6 +84,19 @@ class ObservationGoalEncoder(nn.Module):
             self.images[name] = ImageEncoder(height, width, channels, stages=stages, features=settings.width)
             size += settings.width
         self.trunk = mlp([size, *[settings.width] * settings.depth], layer_norm=settings.layer_norm)
+
+    def _entity_pooling(self, spec: DataSpec, settings: ModelSettings) -> EntityPooling | None:
+        if not settings.entity_slots:
+            return None
+        if len(self.vector_names) != 1 or spec.goal_indices.get(self.vector_names[0], ()) is not None:
+            raise SettingsError(
+                f"model.entity_slots: got {list(settings.entity_slots)} for the vectors {self.vector_names}, of which "
+                f"{sorted(spec.goal_indices)} make the goal; expected one vector, all of it part of the goal. Leave it out."
+            )
+        (dim,) = spec.observation_shapes[self.vector_names[0]]
+        views = 3 if settings.goal_difference else 2
+        width, layer_norm = settings.entity_width, settings.layer_norm
+        return EntityPooling(dim, views, settings.entity_slots, width=width, layer_norm=layer_norm)
 
     def forward(self, observation: Observation, goal: Observation) -> Tensor:
         if self.task is not None:
@@ -110,6 +106,10 @@ class ObservationGoalEncoder(nn.Module):
             parts.append(self.observation_scale[name](observation[name]))
             if name in goal:
                 parts.append(self.goal_scale[name](goal[name]))
+                if name in self.difference:
+                    parts.append(self.difference[name](observation[name], goal[name]))
+        if self.entities is not None:
+            parts = [self.entities(torch.stack(parts, dim=2))]
         for name in self.image_names:
             image = torch.cat([observation[name], goal[name]], dim=3) if name in goal else observation[name]
             parts.append(self.images[name](image))

@@ -9,6 +9,7 @@ import torch
 
 from am_ray.core.negatives import (
     draw_negatives,
+    expected_weights,
     negative_weights,
     other_actions,
     perturbed_actions,
@@ -61,3 +62,11 @@ def test_weights_sum_to_the_ratio_in_expectation(ratio: float, columns: int) -> 
     weights = negative_weights(20_000, negative_ratio=ratio, generator=generator(), device=CPU)
     assert weights.shape == (20_000, columns)
     assert weights.sum(dim=1).mean().item() == pytest.approx(ratio, abs=0.02)
+
+
+def test_the_expectation_is_what_draws_give_on_average() -> None:
+    candidates, scores = torch.tensor([[[1.0], [5.0], [-3.0]]]), torch.tensor([[0.5, -1.0, 1.5]])
+    weights = expected_weights(scores, negative_ratio=2.0, temperature=0.7)
+    drawn = draw_negatives(candidates, scores, num=100_000, temperature=0.7, generator=generator())
+    assert (weights * candidates.squeeze(2)).sum().item() == pytest.approx(2.0 * drawn.mean().item(), abs=0.05)
+    assert weights.sum().item() == pytest.approx(2.0)

@@ -21,6 +21,7 @@ def draw(num_samples: int = 60_000, *, seed: int = 0, **overrides: Any) -> Relab
         "chaining_ratio": 0.0,
         "goal_sampling": "uniform",
         "discount": 0.9,
+        "past_share": 0.0,
         "last_state_share": 0.0,
         "next_state_share": 0.0,
     }
@@ -96,6 +97,18 @@ def test_random_goals_are_uniform_over_all_other_episodes_and_the_reservoir() ->
     assert (episode_of(indices.goal_row) != episode_of(indices.row))[indices.goal_row < NUM_ROWS].all()
 
 
+def test_past_goals_are_uniform_over_the_own_episode_up_to_now_and_never_reached() -> None:
+    indices = draw(200_000, chaining_ratio=0.5, past_share=0.4)
+    is_random = indices.source == GoalSource.RANDOM
+    own = episode_of(indices.goal_row) == episode_of(indices.row)
+    assert np.mean(own[is_random]) == pytest.approx(0.4, abs=0.01)
+    assert (indices.goal_row <= indices.row)[is_random & own].all()
+    goals, counts = np.unique(indices.goal_row[is_random & own & (indices.row == 9)], return_counts=True)
+    assert goals.tolist() == [6, 7, 8, 9]
+    np.testing.assert_allclose(counts / counts.sum(), 0.25, atol=0.03)
+    assert (indices.goal_row > indices.row)[~is_random].all()
+
+
 @pytest.mark.parametrize("ratio", [0.0, 0.25, 1.0])
 def test_chaining_ratio_is_the_share_of_random_goals(ratio: float) -> None:
     assert np.mean(draw(chaining_ratio=ratio).source == GoalSource.RANDOM) == pytest.approx(ratio, abs=0.01)
@@ -110,6 +123,7 @@ def test_a_single_episode_has_no_random_goals() -> None:
         chaining_ratio=1.0,
         goal_sampling="uniform",
         discount=0.9,
+        past_share=0.0,
         last_state_share=0.0,
         next_state_share=0.0,
         rng=np.random.default_rng(0),

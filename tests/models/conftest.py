@@ -63,6 +63,7 @@ def sample(
         chaining_ratio=chaining_ratio,
         goal_sampling="uniform",
         discount=0.9,
+        past_share=0.0,
         last_state_share=0.0,
         next_state_share=0.0,
         rng=np.random.default_rng(seed),
@@ -73,6 +74,11 @@ def sample(
 @pytest.fixture
 def state_spec() -> DataSpec:
     return DataSpec({"state": (4,)}, {"state": None}, (-2.0, -2.0), (2.0, 2.0))
+
+
+@pytest.fixture
+def vector_spec() -> DataSpec:
+    return DataSpec({"state": (7,)}, {"state": None}, (-1.0, -1.0), (1.0, 1.0))
 
 
 @pytest.fixture

@@ -74,6 +74,17 @@ def test_every_setting_of_the_networks_changes_the_loss(image_spec: DataSpec, ch
     assert loss_of(image_spec, changed) != loss_of(image_spec, settings)
 
 
+@pytest.mark.parametrize(
+    "change", [{"goal_difference": False}, {"entity_slots": ()}, {"entity_slots": (0, 1)}, {"entity_width": 8}], ids=str
+)
+@pytest.mark.parametrize("method", ["behavior_cloning", "actionable_models"])
+def test_every_setting_of_vectors_changes_the_loss(vector_spec: DataSpec, change: dict[str, Any], method: Any) -> None:
+    model = replace(SMALL, goal_difference=True, entity_slots=(1, 2), entity_width=16)
+    settings = AlgorithmSettings(method=method, model=model)
+    changed = replace(settings, model=replace(model, **change))
+    assert loss_of(vector_spec, changed) != loss_of(vector_spec, settings)
+
+
 @pytest.mark.parametrize("change", [{"num_components": 2}, {"min_std": 0.5}, {"binary_entries": (-1,)}], ids=str)
 @pytest.mark.parametrize("method", ["behavior_cloning", "actionable_models"])
 def test_every_setting_of_cloning_changes_the_loss(state_spec: DataSpec, change: dict[str, Any], method: Any) -> None:
