@@ -151,10 +151,8 @@ def test_the_learning_rate_is_that_of_the_settings_from_the_first_update_on(poin
 def test_the_rate_falls_to_zero_over_the_last_share_of_the_updates(point_world: str) -> None:
     """And is a function of the counter: a rolled back learner uses the same rates again."""
     learner = build_learner(point_world, lr=0.1, decay_share=0.5, max_updates=4)
-    source, rates = source_for(point_world), []
-    saved = learner.training_state()
-    for _ in range(4):
-        rates.append(float(train(learner, source, 1)["train"]["learning_rate"]))
+    source, saved = source_for(point_world), learner.training_state()
+    rates = [float(train(learner, source, 1)["train"]["learning_rate"]) for _ in range(4)]
     assert rates == pytest.approx([0.1, 0.1, 0.1, 0.05])
     last = learner.training_state()
     learner.load_training_state(saved, "here")

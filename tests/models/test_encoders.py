@@ -49,5 +49,5 @@ def test_slots_that_do_not_fit_the_state_are_refused(goal_indices: dict, slots: 
 
 @pytest.mark.parametrize("slots", [(1,), (-1, 2), (1, 0)])
 def test_slots_that_no_state_has_are_refused(slots: tuple) -> None:
-    with pytest.raises(SettingsError, match="entity_slots: got .* expected the first entry"):
+    with pytest.raises(SettingsError, match=r"entity_slots: got .* expected the first entry"):
         ModelSettings(entity_slots=slots)
