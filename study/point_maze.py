@@ -65,7 +65,8 @@ class Navigator:
         way = (goal if is_near else self.maze.cell_rowcol_to_xy(np.array(following))) - position
         wanted = 5.0 * way
         wanted *= min(1.0, self.speed_m_s / max(float(np.linalg.norm(wanted)), 1e-9))
-        return np.clip((wanted - velocity) / (ACCELERATION * ACTION_S), -1.0, 1.0).astype(np.float32)
+        force: np.ndarray = np.clip((wanted - velocity) / (ACCELERATION * ACTION_S), -1.0, 1.0).astype(np.float32)
+        return force
 
     def cell_of(self, position: np.ndarray) -> Cell:
         row, column = self.maze.cell_xy_to_rowcol(position)
@@ -128,7 +129,7 @@ def collect_point_maze(
         The digest of the data.
     """
     settings = {"steps": steps, "seed": seed, "action_noise": action_noise, "aimless_share": aimless_share}
-    env = gymnasium.make(env_id, disable_env_checker=True)
+    env: Any = gymnasium.make(env_id, disable_env_checker=True)
 
     def play() -> Iterator[Trajectory]:
         for episode in range(episodes):
@@ -184,12 +185,11 @@ def play_episode(
 
 def reach(env_id: str = ENV_ID, *, steps: int, episodes: int = 200) -> float:
     """Share of the environment's own start-goal pairs that the oracle joins within so many actions."""
-    env = gymnasium.make(env_id, disable_env_checker=True)
-    maze_env: Any = env.unwrapped
+    env: Any = gymnasium.make(env_id, disable_env_checker=True)
     joined = 0
     for seed in range(episodes):
         env.reset(seed=seed)
-        oracle = maze_env.oracle()
+        oracle = env.unwrapped.oracle()
         joined += any(env.step(oracle.act())[4]["success"] for _ in range(steps))
     env.close()
     return joined / episodes
