@@ -152,7 +152,9 @@ class ModelSettings(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.entity_slots and not (len(self.entity_slots) == 2 and self.entity_slots[0] >= 0 < self.entity_slots[1]):
+        if self.entity_slots and not (
+            len(self.entity_slots) == 2 and self.entity_slots[0] >= 0 and self.entity_slots[1] > 0
+        ):
             raise SettingsError(
                 f"ModelSettings.entity_slots: got {list(self.entity_slots)}; expected the first entry of the first slot and "
                 f"the entries of each, such as [9, 10], or nothing. Correct the list."
@@ -164,7 +166,8 @@ class OptimizationSettings(Checked):
     """The optimizer and the two averaged copies of the weights."""
 
     learning_rate: float = bounded(5e-4, 0.0, 10.0)
-    # Share of `training.updates`, at the end, over which the rate falls to 0 along half a cosine; 0: a constant rate.
+    # Share of `training.updates`, at the end, over which the rate falls to 0 along half a cosine; 0: a constant rate. A run
+    # that ends by the clock, or is gone on with for more updates, is measured by that number too.
     decay_share: float = bounded(0.0, 0.0, 1.0)
     # Batch of each learner.
     batch_size: int = bounded(256, 1, 1_000_000)

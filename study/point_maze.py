@@ -113,7 +113,8 @@ def collect_point_maze(
 
     An episode begins at rest in any free cell. It walks to places drawn from the whole maze and stays there for a while,
     or (``aimless_share``) is pushed about at random. It is short: with 12 actions of 0.1 s it covers three cells, and an
-    evaluation asks for ways of five on average, eleven at most (`reach` measures it).
+    evaluation asks for ways of five on average, eleven at most: 24 % of 200 of its starts and goals lie within the reach
+    of one episode (`reach`).
 
     Args:
         out: Folder of the dataset.

@@ -101,7 +101,7 @@ class ActionableModel(nn.Module):
             kind=Divergence(config.loss),
             negative_weight=config.negative_weight,
         )
-        metrics = critic_metrics(batch, logits, negative_logits, target, has_task=self.has_task)
+        metrics = critic_metrics(batch, logits, negative_logits, weights, target, has_task=self.has_task)
         metrics |= {"critic/td_loss": parts.td_loss.detach(), "critic/negative_loss": parts.negative_loss.detach()}
         total = parts.total
         if self.proposal is not None:

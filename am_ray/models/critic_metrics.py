@@ -24,6 +24,7 @@ def critic_metrics(
     batch: TransitionBatch[Tensor],
     logits: Tensor,
     negative_logits: Tensor,
+    negative_weights: Tensor,
     target: CriticTarget,
     *,
     has_task: bool = False,
@@ -37,11 +38,14 @@ def critic_metrics(
     def mean_over(values: Tensor, group: Tensor) -> Tensor:
         return (values * group).sum() / group.sum().clamp_min(1.0)
 
+    def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+        return (values * weights).sum() / weights.sum().clamp_min(1e-6)
+
     metrics = {
         "critic/q_hindsight_mean": mean_over(q, hindsight),
         "critic/q_reached_mean": mean_over(q, reached),
         "critic/q_chained_mean": mean_over(q, chained),
-        "critic/q_negative_mean": torch.sigmoid(negative_logits).mean() if negative_logits.numel() else q.new_zeros(()),
+        "critic/q_negative_mean": weighted_mean(torch.sigmoid(negative_logits), negative_weights),
         "critic/target_chained_mean": mean_over(target.value, chained),
         "critic/target_hindsight_mean": mean_over(target.value, hindsight),
         "critic/next_value_mean": target.next_value.mean(),

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("gymnasium_robotics", reason="needs the extra 'study'")
-
 import am_ray
 from am_ray.data.reader import TrajectoryDataset
 from am_ray.data.scale import data_statistics
