@@ -72,7 +72,12 @@ def test_signals_end_a_command_with_their_status(
     am_ray: AmRay, monkeypatch: pytest.MonkeyPatch, number: int, code: int, word: str
 ) -> None:
     monkeypatch.setattr(examination, "examine", lambda **_: os.kill(os.getpid(), number))
-    run = am_ray("doctor", "--json")
+    # A shell starts jobs in the background with SIGINT ignored, and this process inherits that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        run = am_ray("doctor", "--json")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (run.code, run.stdout, run.stderr) == (code, "", f"{word}\n")
 
 
