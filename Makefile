@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo demo-images test test-slow bench bench-quick lint lock clean
+.PHONY: setup demo demo-images test test-slow bench bench-quick study study-images lint lock clean
 
 setup: $(READY)
 
@@ -35,6 +35,13 @@ bench: $(READY)
 
 bench-quick: $(READY)
 	$(BIN)/python -m benchmarks --quick
+
+# Every table and figure of docs/RESULTS.md: hours; stopped, it goes on. Of states, and of images.
+study: $(READY)
+	$(BIN)/python -m study
+
+study-images: $(READY)
+	$(BIN)/python -m study --images
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -42,8 +42,11 @@ class ActionDensity:
 
     @torch.no_grad()
     def mode(self) -> tuple[Tensor, Tensor]:
-        """The mean of the likeliest component ``(b, c)`` and the likelier sign of each two-valued entry ``(b, d)``."""
-        best = (self.mixture_logits.log_softmax(dim=1) - self.std.log().sum(dim=2)).argmax(dim=1)
+        """The mean of the heaviest component ``(b, c)`` and the likelier sign of each two-valued entry ``(b, d)``.
+
+        Not the highest peak of the density: that prefers a narrow component however few actions it stands for.
+        """
+        best = self.mixture_logits.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
         return self.mean[rows, best], torch.where(self.binary_logits > 0.0, 1.0, -1.0)
 

@@ -35,7 +35,7 @@ def test_samples_have_the_densitys_moments() -> None:
     torch.testing.assert_close((binary > 0).float().mean(1), torch.sigmoid(p.binary_logits), atol=0.01, rtol=0.0)
 
 
-def test_mode_is_the_mean_of_the_densest_component() -> None:
+def test_mode_is_the_mean_of_the_heaviest_component_not_of_the_narrowest() -> None:
     p = ActionDensity(
         mixture_logits=torch.tensor([[0.0, 0.5]]),
         mean=torch.tensor([[[0.1], [0.9]]]),
@@ -43,7 +43,7 @@ def test_mode_is_the_mean_of_the_densest_component() -> None:
         binary_logits=torch.tensor([[-0.2]]),
     )
     continuous, binary = p.mode()
-    assert continuous.item() == pytest.approx(0.1)
+    assert continuous.item() == pytest.approx(0.9)
     assert binary.item() == -1.0
 
 

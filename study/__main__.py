@@ -1,0 +1,53 @@
+"""`python -m study`: everything behind docs/RESULTS.md (`make study`; with ``--images``: `make study-images`).
+
+Hours. Stop it when you like; the same command goes on. With ``--report`` it runs nothing and writes the tables and figures of what
+has been run so far; a study ends with that, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from study.plan import Folders, Step, image_steps, state_steps
+from study.report import write_report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m study", description="Runs the studies behind docs/RESULTS.md.")
+    parser.add_argument("--images", action="store_true", help="the study from images instead of the one from states")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="steps whose name has one of these words")
+    parser.add_argument("--list", action="store_true", help="print the steps, run nothing")
+    parser.add_argument("--report", action="store_true", help="write tables and figures of what there is, run nothing")
+    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="default: data")
+    parser.add_argument("--runs", type=Path, default=Path("runs/study"), metavar="DIR", help="default: runs/study")
+    args = parser.parse_args()
+    folders = Folders(args.data, args.runs)
+    steps = image_steps(folders) if args.images else state_steps(folders)
+    steps = [step for step in steps if not args.only or any(word in step.name for word in args.only)]
+    for step in [] if args.report else steps:
+        print(f"[{'done' if step.is_done else 'to do'}] {step.name}: {' '.join(step.command)}", flush=True)
+        if not args.list and not step.is_done:
+            status = _run(step)
+            if status:
+                print(f"study: step {step.name!r} ended with status {status}; mend that, then run this again.")
+                return status
+    if not args.list:
+        for path in write_report(args.runs):
+            print(path)
+    return 0
+
+
+def _run(step: Step) -> int:
+    if step.product is not None:
+        step.product.parent.mkdir(parents=True, exist_ok=True)
+    command = list(step.command)
+    if command[0] == "am-ray":  # the one of this environment, whether it is activated or not
+        command[0] = str(Path(sys.executable).with_name("am-ray"))
+    return subprocess.run(command, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

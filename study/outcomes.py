@@ -1,0 +1,90 @@
+"""Episodes of finished sweeps as matrices (seeds, starts), and what can be said of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from am_ray.comparison.intervals import (
+    DifferenceEstimate,
+    Interval,
+    method_difference,
+    policies_difference,
+    rate_interval,
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The trials of a sweep that differ in their seed alone.
+
+    Attributes:
+        seeds: Training seeds, rising.
+        starts: Seeds of the evaluation episodes of each task; the same for every training seed.
+        outcomes: Of each task, ``(seeds, starts)``: 1 success, 0 none, NaN an episode lost to the infrastructure.
+        updates: Of training.
+        minutes: Of training, the mean over the seeds.
+    """
+
+    seeds: tuple[int, ...]
+    starts: Mapping[str, tuple[int, ...]]
+    outcomes: Mapping[str, np.ndarray]
+    updates: int
+    minutes: float
+
+    def rate(self, task: str) -> float:
+        """The mean over seeds of their success rates, in [0, 1]."""
+        return float(np.nanmean(self.outcomes[task], axis=1).mean())
+
+    def interval(self, task: str) -> Interval:
+        """95 %, over seeds and starts; with one seed over starts alone."""
+        return rate_interval(self.outcomes[task])
+
+
+def read_sweep(folder: Path) -> list[dict[str, Any]]:
+    """The trials that ran to their end, from a sweep's ``results.json``; none if it has not been run."""
+    path = folder / "results.json"
+    if not path.exists():
+        return []
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return [trial for trial in content["trials"] if trial["status"] == "completed" and trial["evaluation"]]
+
+
+def cell(trials: Sequence[Mapping[str, Any]], where: Mapping[str, Any]) -> Cell | None:
+    """Of the trials that have these values, or None if there are none; those with other starts than the first are left out."""
+    chosen = [t for t in trials if all(t["values"].get(key) == value for key, value in where.items())]
+    chosen.sort(key=lambda trial: int(trial["values"]["seed"]))
+    if not chosen:
+        return None
+    starts = {name: tuple(e["seed"] for e in episodes) for name, episodes in chosen[0]["evaluation"]["tasks"].items()}
+    alike = [
+        t for t in chosen if {n: tuple(e["seed"] for e in x) for n, x in t["evaluation"]["tasks"].items()} == starts
+    ]
+    return Cell(
+        seeds=tuple(int(trial["values"]["seed"]) for trial in alike),
+        starts=starts,
+        outcomes={
+            name: np.array([_outcomes(trial["evaluation"]["tasks"][name]) for trial in alike]) for name in starts
+        },
+        updates=int(alike[0]["update"]),
+        minutes=float(np.mean([trial["minutes"] for trial in alike])),
+    )
+
+
+def difference(one: Cell, other: Cell, task: str) -> DifferenceEstimate:
+    """Paired by seed and start: over new seeds and starts, or over starts alone where a single seed is shared."""
+    shared = [seed for seed in one.seeds if seed in other.seeds]
+    if not shared or one.starts[task] != other.starts[task]:
+        return DifferenceEstimate(None, (-1.0, 1.0), None)
+    pairs = one.outcomes[task][[one.seeds.index(s) for s in shared]]
+    pairs = pairs - other.outcomes[task][[other.seeds.index(s) for s in shared]]
+    return method_difference(pairs) if len(shared) > 1 else policies_difference(pairs)
+
+
+def _outcomes(episodes: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [np.nan if episode["error"] is not None else float(episode["success"]) for episode in episodes]

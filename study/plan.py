@@ -1,0 +1,112 @@
+"""What the studies behind docs/RESULTS.md run: commands of `am-ray`, in the order in which they build on each other.
+
+Every step goes on where it was interrupted, and does nothing once it is done, so a study is resumed by running it again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIGS = "tune_configs/study"
+# Not used while settings were chosen (seed 1 was).
+EVALUATION_SEED = 100
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a study keeps its data and its runs."""
+
+    data: Path
+    runs: Path
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes:
+        name: Of the step, and of the folder that it fills.
+        command: What is run.
+        product: Exists once the step is done; ``None``: the command itself knows what is left to do.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    product: Path | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.product is not None and self.product.exists()
+
+
+def state_steps(folders: Folders) -> list[Step]:
+    """The study from states."""
+    return [
+        _collect(folders, "tray_play_state", 5000),
+        _sweep(folders, "tray_play", "tray_play_state"),
+        _sweep(folders, "tray_play_cloning", "tray_play_state"),
+        _collect(folders, "tray_stitch_state", 5000),
+        _sweep(folders, "tray_stitch", "tray_stitch_state"),
+        _sweep(folders, "tray_stitch_cloning", "tray_stitch_state"),
+        _point_maze(folders, 5000),
+        _sweep(folders, "point_maze", "point_maze"),
+        _sweep(folders, "point_maze_cloning", "point_maze"),
+        *[
+            step
+            for task in ("box", "banana", "milk")
+            for step in (_collect(folders, f"downstream_{task}"), _finetune(folders, task))
+        ],
+        *_generalisation(folders),
+    ]
+
+
+def image_steps(folders: Folders) -> list[Step]:
+    """The study from images."""
+    return [
+        _collect(folders, "tray_play_image48", 5000),
+        _sweep(folders, "tray_play_images", "tray_play_image48"),
+        _sweep(folders, "tray_play_images_cloning", "tray_play_image48"),
+    ]
+
+
+def _collect(folders: Folders, recipe: str, episodes: int | None = None) -> Step:
+    out = folders.data / recipe
+    size = () if episodes is None else ("--episodes", str(episodes))
+    command = ("am-ray", "collect", f"datasets/{recipe}.yaml", *size, "--out", str(out))
+    return Step(f"collect {recipe}", command, out / "meta" / "manifest.json")
+
+
+def _point_maze(folders: Folders, episodes: int) -> Step:
+    out = folders.data / "point_maze"
+    command = (sys.executable, "-m", "study.point_maze", "--out", str(out), "--episodes", str(episodes), "--seed", "0")
+    return Step("collect point_maze", command, out / "meta" / "manifest.json")
+
+
+def _sweep(folders: Folders, name: str, dataset: str) -> Step:
+    options = ("--dataset", str(folders.data / dataset), "--storage", str(folders.runs), "--run-name", name)
+    return Step(f"sweep {name}", ("am-ray", "sweep", f"{CONFIGS}/{name}.yaml", *options))
+
+
+def _finetune(folders: Folders, task: str) -> Step:
+    name = f"downstream_{task}"
+    options: Sequence[str] = (
+        *("--dataset", str(folders.data / name)),
+        *("--pretrained", "checkpoints/tray_play_state"),
+        *("--unlabelled", str(folders.data / "tray_play_state")),
+        *("--storage", str(folders.runs), "--run-name", name),
+    )
+    return Step(f"finetune {task}", ("am-ray", "finetune", f"{CONFIGS}/downstream.yaml", *options))
+
+
+def _generalisation(folders: Folders) -> list[Step]:
+    """The shipped checkpoint with fewer objects than its data have: their slots in the state are empty."""
+    steps = []
+    for count in (1, 2, 3, 4):
+        out = folders.runs / f"objects_{count}.json"
+        command = ("am-ray", "evaluate", "checkpoints/tray_play_state", "--episodes", "200")
+        command += ("--seed", str(EVALUATION_SEED), "--env-kwargs", f'{{"num_objects": {count}}}', "--json", str(out))
+        steps.append(Step(f"evaluate with {count} objects", command, out))
+    return steps

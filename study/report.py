@@ -1,0 +1,175 @@
+"""Tables and figures of what has been run: docs/results/ and the marked places of docs/RESULTS.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from study.figures import ablation_figure
+from study.outcomes import Cell, cell, difference, read_sweep
+
+RESULTS = Path("docs/results")
+PAGE = Path("docs/RESULTS.md")
+CHAINING, NEGATIVES = "algorithm.relabel.chaining_ratio", "algorithm.critic.negative_ratio"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: the trials of a sweep that have these values."""
+
+    label: str
+    sweep: str
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of docs/RESULTS.md, between its two markers there, and a figure of the same name.
+
+    The differences are those of its first row to each other one, paired by training seed and start.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+
+
+def _grid(sweep: str, chaining: float) -> tuple[Row, ...]:
+    return (
+        Row("Actionable Models", sweep, {CHAINING: chaining, NEGATIVES: 1.0}),
+        Row("without chaining", sweep, {CHAINING: 0.0, NEGATIVES: 1.0}),
+        Row("without negatives", sweep, {CHAINING: chaining, NEGATIVES: 0.0}),
+        Row("without either: hindsight Q-learning", sweep, {CHAINING: 0.0, NEGATIVES: 0.0}),
+    )
+
+
+TABLES = (
+    Table("tray_play", (*_grid("tray_play", 0.1), Row("behaviour cloning (GCBC)", "tray_play_cloning"))),
+    Table(
+        "tray_stitch",
+        (
+            Row("Actionable Models", "tray_stitch", {CHAINING: 0.1}),
+            Row("without chaining", "tray_stitch", {CHAINING: 0.0}),
+            Row("behaviour cloning (GCBC)", "tray_stitch_cloning"),
+        ),
+    ),
+    Table(
+        "point_maze",
+        (
+            Row("Actionable Models", "point_maze", {CHAINING: 0.5}),
+            Row("without chaining", "point_maze", {CHAINING: 0.0}),
+            Row("behaviour cloning (GCBC)", "point_maze_cloning"),
+        ),
+    ),
+    Table(
+        "tray_play_images",
+        (Row("Actionable Models", "tray_play_images"), Row("behaviour cloning (GCBC)", "tray_play_images_cloning")),
+    ),
+)
+
+
+def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> list[Path]:
+    """Writes what can be said of the sweeps in ``runs``; tables without a finished trial stay as they are.
+
+    Returns:
+        The files written.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    written = []
+    for table in TABLES:
+        cells = _cells(table, runs)
+        if not cells:
+            continue
+        data = results / f"{table.name}.json"
+        data.write_text(json.dumps(_to_json(table, cells, runs), indent=1) + "\n", encoding="utf-8")
+        picture = results / f"{table.name}.png"
+        ablation_figure(cells, picture)
+        written += [data, picture]
+        if page.exists():
+            page.write_text(_placed(page.read_text(encoding="utf-8"), table.name, markdown(cells)), encoding="utf-8")
+    return [*written, page] if written and page.exists() else written
+
+
+def markdown(cells: Mapping[str, Cell]) -> str:
+    """The table: per cent with 95 % intervals, then the first row's paired difference to the others."""
+    first, *others = cells
+    tasks = list(cells[first].outcomes)
+    lines = [
+        "| | " + " | ".join(task.replace("_", " ") for task in tasks) + " | seeds | goals | updates | training |",
+        "|---" * (len(tasks) + 5) + "|",
+    ]
+    for label, found in cells.items():
+        rates = [_rate(found.rate(task), found.interval(task)) for task in tasks]
+        goals = max(len(starts) for starts in found.starts.values())
+        lines.append(
+            f"| {label} | {' | '.join(rates)} | {len(found.seeds)} | {goals} | {found.updates:,} | {found.minutes:.1f} min |"
+        )
+    for label in others:
+        pairs = [difference(cells[first], cells[label], task) for task in tasks]
+        shown = ["" if d.mean is None else _difference(d.mean, d.interval) for d in pairs]
+        lines.append(f"| *{first} - {label[0].lower() + label[1:]}* | {' | '.join(shown)} | | | | |")
+    return "\n".join(lines)
+
+
+def _cells(table: Table, runs: Path) -> dict[str, Cell]:
+    found = {row.label: cell(read_sweep(runs / row.sweep), row.where) for row in table.rows}
+    return {label: entry for label, entry in found.items() if entry is not None}
+
+
+def _to_json(table: Table, cells: Mapping[str, Cell], runs: Path) -> dict[str, Any]:
+    sources = {
+        row.sweep: _source(runs / row.sweep) for row in table.rows if (runs / row.sweep / "results.json").exists()
+    }
+    return {
+        "table": table.name,
+        "sweeps": sources,
+        "rows": {label: _cell_json(found) for label, found in cells.items()},
+    }
+
+
+def _source(folder: Path) -> dict[str, Any]:
+    """Where the numbers of a sweep come from."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    first = next((trial["evaluation"] for trial in results["trials"] if trial["evaluation"]), {})
+    return {
+        "config": f"tune_configs/study/{folder.name}.yaml",
+        "git_commit": results["git_commit"],
+        "machine": results["machine"],
+        "evaluation_seed": first.get("seed"),
+        "max_steps": first.get("max_steps"),
+    }
+
+
+def _cell_json(found: Cell) -> dict[str, Any]:
+    return {
+        "seeds": list(found.seeds),
+        "updates": found.updates,
+        "minutes": round(found.minutes, 2),
+        "tasks": {
+            task: {
+                "success_rate": round(found.rate(task), 4),
+                "interval": [round(bound, 4) for bound in found.interval(task)],
+                "n": int(matrix.shape[1]),
+                # One character for each start, in order: 1 success, 0 none, - lost to the infrastructure.
+                "episodes": ["".join("-" if x != x else str(int(x)) for x in row) for row in matrix],
+            }
+            for task, matrix in found.outcomes.items()
+        },
+    }
+
+
+def _placed(text: str, name: str, table: str) -> str:
+    begin, end = f"<!-- table {name} -->", f"<!-- end {name} -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    return pattern.sub(lambda _: f"{begin}\n{table}\n{end}", text)
+
+
+def _rate(rate: float, interval: Sequence[float]) -> str:
+    return f"{100 * rate:.0f} [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
+
+
+def _difference(mean: float, interval: Sequence[float]) -> str:
+    return f"{100 * mean:+.0f} [{100 * interval[0]:+.0f}, {100 * interval[1]:+.0f}]"

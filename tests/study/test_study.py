@@ -1,0 +1,161 @@
+"""The study: its steps exist and load, its tables say what the episodes say."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from am_ray.envs.recipe import load_recipe
+from am_ray.settings_reader import read_settings
+from am_ray.strict_yaml import load_yaml
+from am_ray.study_settings import StudySettings
+from am_ray.sweep import plan_sweep
+from study.outcomes import cell, difference, read_sweep
+from study.plan import EVALUATION_SEED, Folders, Step, image_steps, state_steps
+from study.report import TABLES, markdown, write_report
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = Folders(Path("data"), Path("runs/study"))
+STEPS = [*state_steps(FOLDERS), *image_steps(FOLDERS)]
+SWEEPS = [step for step in STEPS if step.command[1] == "sweep"]
+TASK = "instance_grasping"
+
+
+def settings_of(step: Step) -> StudySettings:
+    path = ROOT / step.command[2]
+    return read_settings(StudySettings, load_yaml(path), str(path))
+
+
+def write_sweep(
+    folder: Path, episodes: dict[tuple[float, int], str], key: str = "algorithm.relabel.chaining_ratio"
+) -> None:
+    """A finished sweep; of each trial one character an episode, as docs/results/*.json has them."""
+    trials: list[dict[str, Any]] = []
+    for (value, seed), outcomes in episodes.items():
+        listed = [
+            {"seed": 7 + n, "success": c == "1", "success_any_step": c == "1", "error": "crash" if c == "-" else None}
+            for n, c in enumerate(outcomes)
+        ]
+        trials.append(
+            {
+                "status": "completed",
+                "values": {"seed": seed, key: value},
+                "update": 100,
+                "minutes": 2.0,
+                "evaluation": {"seed": 100, "max_steps": None, "tasks": {TASK: listed}},
+            }
+        )
+    folder.mkdir(parents=True)
+    content = {"trials": trials, "git_commit": "abc", "machine": "x86_64"}
+    (folder / "results.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("step", SWEEPS, ids=lambda step: step.name)
+def test_a_sweep_has_three_seeds_and_200_goals_not_looked_at_before(step: Step) -> None:
+    settings = settings_of(step)
+    plan = plan_sweep(settings, step.name)
+    assert {trial.settings.seed for trial in plan.trials} >= ({0} if "images" in step.name else {0, 1, 2})
+    assert (settings.evaluation.episodes, settings.evaluation.seed) == (200, EVALUATION_SEED)
+
+
+def test_cloning_has_the_networks_and_the_budget_of_what_it_is_compared_with() -> None:
+    by_name = {step.name: settings_of(step) for step in SWEEPS}
+    for name, cloning in by_name.items():
+        if name.endswith("_cloning"):
+            ours = by_name[name.removesuffix("_cloning")]
+            assert cloning.algorithm.method == "behavior_cloning"
+            assert cloning.algorithm.model == ours.algorithm.model
+            assert cloning.algorithm.optimization == ours.algorithm.optimization
+            assert (cloning.dataset, cloning.training, cloning.evaluation) == (
+                ours.dataset,
+                ours.training,
+                ours.evaluation,
+            )
+
+
+def test_every_recipe_and_table_of_the_study_exists() -> None:
+    for step in STEPS:
+        if step.command[:2] == ("am-ray", "collect"):
+            load_recipe(ROOT / step.command[2])
+    names = {step.name.removeprefix("sweep ") for step in SWEEPS}
+    assert {row.sweep for table in TABLES for row in table.rows} == names
+    page = (ROOT / "docs" / "RESULTS.md").read_text()
+    for table in TABLES:
+        assert len(re.findall(rf"<!-- table {table.name} -->.*?<!-- end {table.name} -->", page, re.DOTALL)) == 1
+
+
+def test_each_row_of_a_table_is_a_cell_of_its_sweep() -> None:
+    for table in TABLES:
+        for row in table.rows:
+            (step,) = [step for step in SWEEPS if step.name == f"sweep {row.sweep}"]
+            plan = plan_sweep(settings_of(step), step.name)
+            values = [plan.values[trial.name] for trial in plan.trials]
+            assert any(all(v.get(key) == value for key, value in row.where.items()) for v in values), row
+
+
+def test_a_cell_is_the_matrix_of_its_seeds_and_starts(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "s", {(0.1, 1): "10-1", (0.1, 0): "1110", (0.0, 0): "0000"})
+    found = cell(read_sweep(tmp_path / "s"), {"algorithm.relabel.chaining_ratio": 0.1})
+    assert found is not None
+    assert found.seeds == (0, 1)
+    np.testing.assert_array_equal(found.outcomes[TASK], [[1, 1, 1, 0], [1, 0, np.nan, 1]])
+    assert found.rate(TASK) == pytest.approx((3 / 4 + 2 / 3) / 2)
+    low, high = found.interval(TASK)
+    assert low < found.rate(TASK) < high
+    assert cell(read_sweep(tmp_path / "s"), {"algorithm.relabel.chaining_ratio": 0.5}) is None
+    assert read_sweep(tmp_path / "nothing") == []
+
+
+def test_a_difference_is_paired_by_seed_and_start(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "s", {(0.1, s): "1" * 30 + "0" * 10 for s in (0, 1, 2)})
+    write_sweep(tmp_path / "t", {(0.0, s): "1" * 10 + "0" * 30 for s in (0, 1, 2)})
+    one, other = (cell(read_sweep(tmp_path / name), {}) for name in "st")
+    assert one is not None and other is not None
+    found = difference(one, other, TASK)
+    assert found.mean == pytest.approx(0.5)
+    assert found.interval[0] > 0.0
+    backwards = difference(other, one, TASK)
+    assert backwards.mean == pytest.approx(-0.5)
+
+
+def test_the_report_fills_its_place_in_the_page_and_nothing_else(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "tray_stitch", {(0.1, s): "1101" * 5 for s in (0, 1, 2)} | {(0.0, 0): "0100" * 5})
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- table tray_stitch -->\nold\n<!-- end tray_stitch -->\nafter\n")
+    written = write_report(tmp_path, results=tmp_path / "results", page=page)
+    text = page.read_text()
+    assert text.startswith("before\n<!-- table tray_stitch -->\n| | instance grasping |")
+    assert text.endswith("<!-- end tray_stitch -->\nafter\n")
+    assert "old" not in text
+    assert "| Actionable Models | 75 [" in text
+    assert "| without chaining | 25 [" in text
+    assert "*Actionable Models - without chaining* | +50 [" in text
+    assert [path.name for path in written] == ["tray_stitch.json", "tray_stitch.png", "page.md"]
+    row = json.loads(written[0].read_text())["rows"]["Actionable Models"]
+    assert row["tasks"][TASK]["episodes"] == ["1101" * 5] * 3
+
+
+def test_a_table_of_one_cell_has_no_difference(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "s", {(0.1, 0): "10"})
+    found = cell(read_sweep(tmp_path / "s"), {})
+    assert found is not None
+    assert "- " not in markdown({"Actionable Models": found})
+
+
+def test_the_list_of_steps_is_shown_without_running_any(tmp_path: Path) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "study", "--list", "--data", str(tmp_path / "d"), "--runs", str(tmp_path / "r")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(shown.stdout.splitlines()) == len(state_steps(FOLDERS))
+    assert not list(tmp_path.iterdir())
