@@ -106,7 +106,7 @@ def _generalisation(folders: Folders) -> list[Step]:
     steps = []
     for count in (1, 2, 3, 4):
         out = folders.runs / f"objects_{count}.json"
-        command = ("am-ray", "evaluate", "checkpoints/tray_play_state", "--episodes", "200")
-        command += ("--seed", str(EVALUATION_SEED), "--env-kwargs", f'{{"num_objects": {count}}}', "--json", str(out))
+        options = ("--episodes", "200", "--seed", str(EVALUATION_SEED), "--env-kwargs", f'{{"num_objects": {count}}}')
+        command = ("am-ray", "evaluate", "checkpoints/tray_play_state", *options, "--json", str(out))
         steps.append(Step(f"evaluate with {count} objects", command, out))
     return steps

@@ -133,7 +133,8 @@ def _to_json(table: Table, cells: Mapping[str, Cell], runs: Path) -> dict[str, A
 def _source(folder: Path) -> dict[str, Any]:
     """Where the numbers of a sweep come from."""
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    first = next((trial["evaluation"] for trial in results["trials"] if trial["evaluation"]), {})
+    evaluations = [trial["evaluation"] for trial in results["trials"] if trial["evaluation"]]
+    first: dict[str, Any] = evaluations[0] if evaluations else {}
     return {
         "config": f"tune_configs/study/{folder.name}.yaml",
         "git_commit": results["git_commit"],
