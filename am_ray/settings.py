@@ -195,6 +195,9 @@ class CloningSettings(Checked):
     binary_entries: tuple[int, ...] = ()
     # Smallest standard deviation of a component, as a share of half the action range.
     min_std: float = bounded(0.02, 1e-6, 10.0)
+    # What is done of p(a | s, g): its highest peak, or its mean, which averages over components that differ by noise alone
+    # (better on the tray: docs/experiments_log.md) and is wrong between two ways around an obstacle.
+    act: Literal["mode", "mean"] = "mode"
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,8 @@ WHERE: dict[str, dict[str, str]] = {
         "decay_share": "algorithm/test_learner.py::test_the_rate_falls_to_zero_over_the_last_share_of_the_updates",
         "max_skipped_updates": "algorithm/test_learner.py::test_too_many_skips_in_a_row_stop_training",
     },
-    "CloningSettings": dict.fromkeys(["num_components", "binary_entries", "min_std"], _CLONING),
+    "CloningSettings": dict.fromkeys(["num_components", "binary_entries", "min_std"], _CLONING)
+    | {"act": "models/test_settings_matter.py::test_act_decides_what_cloning_does_of_its_density"},
     "AlgorithmSettings": {"method": "algorithm/test_settings_matter.py::test_method_decides_what_is_trained"},
     "TaskSettings": dict.fromkeys(
         ["label", "success_at", "success_share", "goal_start", "goal_ridge", "initial", "auxiliary", "auxiliary_ratio"],

@@ -42,13 +42,19 @@ class ActionDensity:
 
     @torch.no_grad()
     def mode(self) -> tuple[Tensor, Tensor]:
-        """The mean of the heaviest component ``(b, c)`` and the likelier sign of each two-valued entry ``(b, d)``.
-
-        Not the highest peak of the density: that prefers a narrow component however few actions it stands for.
-        """
-        best = self.mixture_logits.argmax(dim=1)
+        """The mean of the component with the highest peak ``(b, c)`` and the likelier sign of each two-valued entry ``(b, d)``."""
+        best = (self.mixture_logits.log_softmax(dim=1) - self.std.log().sum(dim=2)).argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
-        return self.mean[rows, best], torch.where(self.binary_logits > 0.0, 1.0, -1.0)
+        return self.mean[rows, best], self._likelier_signs()
+
+    @torch.no_grad()
+    def expected(self) -> tuple[Tensor, Tensor]:
+        """The mean of the whole mixture ``(b, c)`` and the likelier sign of each two-valued entry ``(b, d)``."""
+        weight = self.mixture_logits.softmax(dim=1).unsqueeze(2)
+        return (weight * self.mean).sum(dim=1), self._likelier_signs()
+
+    def _likelier_signs(self) -> Tensor:
+        return torch.where(self.binary_logits > 0.0, 1.0, -1.0)
 
     @torch.no_grad()
     def sample(self, num: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:

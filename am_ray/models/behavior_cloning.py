@@ -15,7 +15,7 @@ from am_ray.types import DataSpec, DataStatistics, GoalSource, TransitionBatch
 
 
 class BehaviorCloning(nn.Module):
-    """-log p(a | s, g) of the data's action under hindsight goals; acts with averaged weights, by the density's mode."""
+    """-log p(a | s, g) of the data's action under hindsight goals; acts with averaged weights, by the density's mode or mean."""
 
     def __init__(self, spec: DataSpec, statistics: DataStatistics, settings: AlgorithmSettings) -> None:
         super().__init__()
@@ -49,5 +49,7 @@ class BehaviorCloning(nn.Module):
 
     @torch.no_grad()
     def best_action(self, observation: Observation, goal: Observation) -> Tensor:
-        """The mode of p(a | s, g) under averaged weights, in [-1, 1]^a, ``(b, a)``."""
-        return self.acting_network.join(*self.acting_network(observation, goal).mode())
+        """The mode (or ``cloning.act``: the mean) of p(a | s, g) under averaged weights, in [-1, 1]^a, ``(b, a)``."""
+        density = self.acting_network(observation, goal)
+        by_mean = self.settings.cloning.act == "mean"
+        return self.acting_network.join(*(density.expected() if by_mean else density.mode()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import distributions as D
@@ -35,7 +37,7 @@ def test_samples_have_the_densitys_moments() -> None:
     torch.testing.assert_close((binary > 0).float().mean(1), torch.sigmoid(p.binary_logits), atol=0.01, rtol=0.0)
 
 
-def test_mode_is_the_mean_of_the_heaviest_component_not_of_the_narrowest() -> None:
+def test_mode_is_the_mean_of_the_densest_component_and_the_expected_action_that_of_all() -> None:
     p = ActionDensity(
         mixture_logits=torch.tensor([[0.0, 0.5]]),
         mean=torch.tensor([[[0.1], [0.9]]]),
@@ -43,7 +45,11 @@ def test_mode_is_the_mean_of_the_heaviest_component_not_of_the_narrowest() -> No
         binary_logits=torch.tensor([[-0.2]]),
     )
     continuous, binary = p.mode()
-    assert continuous.item() == pytest.approx(0.9)
+    assert continuous.item() == pytest.approx(0.1)
+    assert binary.item() == -1.0
+    continuous, binary = p.expected()
+    heavier = 1.0 / (1.0 + math.exp(-0.5))
+    assert continuous.item() == pytest.approx(0.1 * (1.0 - heavier) + 0.9 * heavier)
     assert binary.item() == -1.0
 
 

@@ -91,3 +91,14 @@ def test_every_setting_of_cloning_changes_the_loss(state_spec: DataSpec, change:
     settings = AlgorithmSettings(method=method, model=replace(SMALL, proposal="learned"))
     changed = replace(settings, cloning=CloningSettings(**change))
     assert loss_of(state_spec, changed) != loss_of(state_spec, settings)
+
+
+@pytest.mark.parametrize("act", ["mode", "mean"])
+def test_act_decides_what_cloning_does_of_its_density(state_spec: DataSpec, act: Any) -> None:
+    settings = AlgorithmSettings(method="behavior_cloning", model=SMALL, cloning=CloningSettings(act=act))
+    model, batch = model_of(state_spec, settings), sample(make_block(state_spec), state_spec)
+    assert isinstance(model, BehaviorCloning)
+    density = model.acting_network(batch.observation, batch.goal)
+    mode, mean = (model.acting_network.join(*entries) for entries in (density.mode(), density.expected()))
+    assert not torch.equal(mode, mean)
+    assert torch.equal(model.best_action(batch.observation, batch.goal), mode if act == "mode" else mean)
