@@ -80,6 +80,9 @@ class CriticLossSettings(Checked):
     # `expected` takes the expectation over the candidates instead of draws: the same loss without the noise of drawing, for a
     # backward pass through all of them (ours; docs/experiments_log.md).
     negative_estimator: Literal["sampled", "expected"] = "sampled"
+    # Draws that stand for these negatives, each of weight negative_ratio / negative_draws: the same loss with less noise, for
+    # a backward pass through each (ours; `sampled` only). 0: one draw for each negative.
+    negative_draws: int = bounded(0, 0, 1024)
     # Candidates per transition, by source: uniform in the action box (the paper's reading) ...
     negative_uniform: int = bounded(8, 0, 1024)
     # ... actions of other transitions in the batch (ours: plausible but wrong here) ...

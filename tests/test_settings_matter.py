@@ -47,6 +47,7 @@ WHERE: dict[str, dict[str, str]] = {
             "negative_ratio",
             "negative_weight",
             "negative_estimator",
+            "negative_draws",
             "negative_temperature",
             "negative_score",
             "negative_uniform",

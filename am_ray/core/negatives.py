@@ -76,12 +76,15 @@ def draw_negatives(
 
 @torch.no_grad()
 def negative_weights(
-    batch: int, *, negative_ratio: float, generator: torch.Generator, device: torch.device
+    batch: int, *, negative_ratio: float, generator: torch.Generator, device: torch.device, num_draws: int = 0
 ) -> Float[Tensor, "b m"]:
-    """Weights of ceil(negative_ratio) draws per transition, whose sum has the expectation ``negative_ratio``.
+    """Weights of the draws per transition, whose sum has the expectation ``negative_ratio``.
 
-    Whole draws weigh 1; of the fractional last one a share of the transitions gets 1, the others 0.
+    ceil(negative_ratio) draws: whole ones weigh 1; of the fractional last one a share of the transitions gets 1, the others 0.
+    With ``num_draws`` there are so many, all alike: the same expectation with less noise. Ours.
     """
+    if num_draws and negative_ratio:
+        return torch.full((batch, num_draws), negative_ratio / num_draws, device=device)
     num = math.ceil(negative_ratio)
     weights = torch.ones(batch, num, device=device)
     share = negative_ratio - math.floor(negative_ratio)

@@ -235,7 +235,11 @@ class ActionableModel(nn.Module):
             ratio, temperature = config.negative_ratio, config.negative_temperature
             return logits, expected_weights(scores, negative_ratio=ratio, temperature=temperature)
         weights = negative_weights(
-            len(action), negative_ratio=config.negative_ratio, generator=generator, device=action.device
+            len(action),
+            negative_ratio=config.negative_ratio,
+            num_draws=config.negative_draws,
+            generator=generator,
+            device=action.device,
         )
         if config.negative_ratio == 0:
             return action.new_empty(len(action), 0), weights

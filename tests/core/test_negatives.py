@@ -57,6 +57,14 @@ def test_perturbed_actions_have_the_asked_spread_and_flips() -> None:
     assert (flipped < 0).all(dim=-1).sum() == 0
 
 
+@pytest.mark.parametrize("ratio", [0.25, 1.0, 4.0])
+def test_more_draws_weigh_less_and_stand_for_as_many_negatives(ratio: float) -> None:
+    weights = negative_weights(3, negative_ratio=ratio, generator=generator(), device=CPU, num_draws=8)
+    assert weights.shape == (3, 8)
+    assert weights.sum(dim=1).tolist() == pytest.approx([ratio] * 3)
+    assert negative_weights(3, negative_ratio=0.0, generator=generator(), device=CPU, num_draws=8).shape == (3, 0)
+
+
 @pytest.mark.parametrize(("ratio", "columns"), [(0.0, 0), (0.25, 1), (1.0, 1), (2.5, 3)])
 def test_weights_sum_to_the_ratio_in_expectation(ratio: float, columns: int) -> None:
     weights = negative_weights(20_000, negative_ratio=ratio, generator=generator(), device=CPU)

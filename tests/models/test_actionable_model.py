@@ -55,6 +55,7 @@ def with_critic(**changes: Any) -> AlgorithmSettings:
         {"negative_ratio": 0.0},
         {"negative_weight": 0.3},
         {"negative_estimator": "expected"},
+        {"negative_draws": 4},
         {"negative_temperature": 0.05},
         {"negative_score": "probability"},
         {"negative_uniform": 0},
