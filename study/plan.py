@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CONFIGS = "tune_configs/study"
+RESULTS = Path("docs/results")
 # Not used while settings were chosen (seed 1 was).
 EVALUATION_SEED = 100
 
@@ -60,6 +61,7 @@ def state_steps(folders: Folders) -> list[Step]:
             for step in (_collect(folders, f"downstream_{task}"), _finetune(folders, task))
         ],
         *_generalisation(folders),
+        _pictures("tray_play_state"),
     ]
 
 
@@ -99,6 +101,12 @@ def _finetune(folders: Folders, task: str) -> Step:
         *("--storage", str(folders.runs), "--run-name", name),
     )
     return Step(f"finetune {task}", ("am-ray", "finetune", f"{CONFIGS}/downstream.yaml", *options))
+
+
+def _pictures(checkpoint: str) -> Step:
+    out = RESULTS / checkpoint
+    command = (sys.executable, "-m", "study.pictures", f"checkpoints/{checkpoint}", "--out", str(out))
+    return Step(f"pictures of {checkpoint}", command, RESULTS / f"{checkpoint}_panels.png")
 
 
 def _generalisation(folders: Folders) -> list[Step]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from study.figures import ablation_figure
 from study.outcomes import Cell, cell, difference, read_sweep
+from study.plan import RESULTS
 
-RESULTS = Path("docs/results")
 PAGE = Path("docs/RESULTS.md")
 CHAINING, NEGATIVES = "algorithm.relabel.chaining_ratio", "algorithm.critic.negative_ratio"
 

@@ -18,6 +18,7 @@ from am_ray.strict_yaml import load_yaml
 from am_ray.study_settings import StudySettings
 from am_ray.sweep import plan_sweep
 from study.outcomes import cell, difference, read_sweep
+from study.pictures import write_pictures
 from study.plan import EVALUATION_SEED, Folders, Step, image_steps, state_steps
 from study.report import TABLES, markdown, write_report
 
@@ -159,3 +160,13 @@ def test_the_list_of_steps_is_shown_without_running_any(tmp_path: Path) -> None:
     )
     assert len(shown.stdout.splitlines()) == len(state_steps(FOLDERS))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_pictures_show_episodes_of_each_task(tmp_path: Path) -> None:
+    paths = write_pictures(ROOT / "checkpoints" / "tray_play_state", tmp_path / "a" / "policy", seed=3, episodes=2)
+    assert paths[0].name == "policy_panels.png"
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == sorted(path.name for path in paths)
+    assert len([name for name in names if name.endswith(".gif")]) == 6
+    assert max(path.stat().st_size for path in paths[1:]) < 400_000
