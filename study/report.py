@@ -71,6 +71,20 @@ TABLES = (
 )
 
 
+@dataclass(frozen=True)
+class EvaluationTable:
+    """A table of evaluations of one checkpoint under other conditions: labels and files of ``am-ray evaluate --json``."""
+
+    name: str
+    head: str
+    rows: Mapping[str, str]
+
+
+OBJECTS = EvaluationTable(
+    "objects", "objects in the tray", {str(count): f"objects_{count}.json" for count in (1, 2, 3, 4)}
+)
+
+
 def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> list[Path]:
     """Writes what can be said of the sweeps in ``runs``; tables without a finished trial stay as they are.
 
@@ -90,6 +104,11 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
         written += [data, picture]
         if page.exists():
             page.write_text(_placed(page.read_text(encoding="utf-8"), table.name, markdown(cells)), encoding="utf-8")
+    lines = _evaluation_lines(OBJECTS, runs, results)
+    if lines:
+        written.append(results / f"{OBJECTS.name}.json")
+        if page.exists():
+            page.write_text(_placed(page.read_text(encoding="utf-8"), OBJECTS.name, "\n".join(lines)), encoding="utf-8")
     return [*written, page] if written and page.exists() else written
 
 
@@ -112,6 +131,27 @@ def markdown(cells: Mapping[str, Cell]) -> str:
         shown = ["" if d.mean is None else _difference(d.mean, d.interval) for d in pairs]
         lines.append(f"| *{first} - {label[0].lower() + label[1:]}* | {' | '.join(shown)} | | | | |")
     return "\n".join(lines)
+
+
+def _evaluation_lines(table: EvaluationTable, runs: Path, results: Path) -> list[str]:
+    """The table's lines, and its numbers as one file beside the others; nothing if none of its files is there."""
+    found = {
+        label: json.loads((runs / file).read_text(encoding="utf-8"))
+        for label, file in table.rows.items()
+        if (runs / file).exists()
+    }
+    if not found:
+        return []
+    (results / f"{table.name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    tasks = list(next(iter(found.values()))["tasks"])
+    lines = [
+        f"| {table.head} | {' | '.join(task.replace('_', ' ') for task in tasks)} |",
+        "|---" * (len(tasks) + 1) + "|",
+    ]
+    for label, content in found.items():
+        rates = [_rate(content["tasks"][task]["success_rate"], content["tasks"][task]["interval"]) for task in tasks]
+        lines.append(f"| {label} | {' | '.join(rates)} |")
+    return lines
 
 
 def _cells(table: Table, runs: Path) -> dict[str, Cell]:

@@ -20,7 +20,7 @@ from am_ray.sweep import plan_sweep
 from study.outcomes import cell, difference, read_sweep
 from study.pictures import write_pictures
 from study.plan import EVALUATION_SEED, Folders, Step, image_steps, state_steps
-from study.report import TABLES, markdown, write_report
+from study.report import OBJECTS, TABLES, markdown, write_report
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = Folders(Path("data"), Path("runs/study"))
@@ -88,7 +88,7 @@ def test_every_recipe_and_table_of_the_study_exists() -> None:
     names = {step.name.removeprefix("sweep ") for step in SWEEPS}
     assert {row.sweep for table in TABLES for row in table.rows} == names
     page = (ROOT / "docs" / "RESULTS.md").read_text()
-    for table in TABLES:
+    for table in (*TABLES, OBJECTS):
         assert len(re.findall(rf"<!-- table {table.name} -->.*?<!-- end {table.name} -->", page, re.DOTALL)) == 1
 
 
@@ -141,6 +141,18 @@ def test_the_report_fills_its_place_in_the_page_and_nothing_else(tmp_path: Path)
     assert [path.name for path in written] == ["tray_stitch.json", "tray_stitch.png", "page.md"]
     row = json.loads(written[0].read_text())["rows"]["Actionable Models"]
     assert row["tasks"][TASK]["episodes"] == ["1101" * 5] * 3
+
+
+def test_evaluations_under_other_conditions_have_a_table_of_their_own(tmp_path: Path) -> None:
+    rates = {TASK: {"success_rate": 0.5, "n": 2, "interval": [0.1, 0.9]}}
+    for file in list(OBJECTS.rows.values())[:2]:
+        (tmp_path / file).write_text(json.dumps({"tasks": rates}))
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table objects -->\n<!-- end objects -->\n")
+    written = write_report(tmp_path, results=tmp_path / "results", page=page)
+    assert [path.name for path in written] == ["objects.json", "page.md"]
+    assert "| 1 | 50 [10, 90] |\n| 2 | 50 [10, 90] |" in page.read_text()
+    assert json.loads(written[0].read_text())["2"]["tasks"] == rates
 
 
 def test_a_table_of_one_cell_has_no_difference(tmp_path: Path) -> None:
