@@ -1,4 +1,4 @@
-"""The policy in checkpoints/: it loads, and does on fresh goals what docs/RESULTS.md says."""
+"""The policies in checkpoints/: they load, and do on fresh goals what docs/RESULTS.md says."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ import am_ray
 from am_ray.evaluation import evaluate
 from am_ray.models.checkpoint import verify_checkpoint
 
-SHIPPED = Path(__file__).parents[2] / "checkpoints" / "tray_play_state"
+FOLDER = Path(__file__).parents[2] / "checkpoints"
+SHIPPED = FOLDER / "tray_play_state"
 
 
-def test_it_is_whole_small_and_acts() -> None:
-    verify_checkpoint(SHIPPED)
-    assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 10_000_000
-    policy = am_ray.load_policy(SHIPPED)
-    state = np.zeros(policy.spec.observation_shapes["state"], np.float32)
-    assert policy.act(state, state).shape == (5,)
+def test_all_of_them_are_small() -> None:
+    assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) < 10_000_000
+
+
+@pytest.mark.parametrize("name", ["tray_play_state", "tray_play_image"])
+def test_it_is_whole_and_acts(name: str) -> None:
+    verify_checkpoint(FOLDER / name)
+    policy = am_ray.load_policy(FOLDER / name)
+    ((feature, shape),) = policy.spec.observation_shapes.items()
+    nothing = np.zeros(shape, np.uint8 if len(shape) == 3 else np.float32)
+    assert policy.act({feature: nothing}, {feature: nothing}).shape == (5,)
+    assert policy.metadata["origin"]["dataset"]["path"].startswith("data/")
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from am_ray.envs.recipe import load_recipe
+from am_ray.models.checkpoint import read_checkpoint
 from am_ray.settings_reader import read_settings
 from am_ray.strict_yaml import load_yaml
 from am_ray.study_settings import StudySettings
@@ -21,6 +22,7 @@ from study.outcomes import cell, difference, read_sweep
 from study.pictures import write_pictures
 from study.plan import EVALUATION_SEED, Folders, Step, image_steps, state_steps
 from study.report import OBJECTS, TABLES, markdown, write_report
+from study.ship import ship
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = Folders(Path("data"), Path("runs/study"))
@@ -182,3 +184,13 @@ def test_pictures_show_episodes_of_each_task(tmp_path: Path) -> None:
     assert names == sorted(path.name for path in paths)
     assert len([name for name in names if name.endswith(".gif")]) == 6
     assert max(path.stat().st_size for path in paths[1:]) < 400_000
+
+
+def test_a_shipped_checkpoint_is_the_policy_without_the_optimizer(tmp_path: Path) -> None:
+    source = ROOT / "checkpoints" / "tray_play_state"
+    ship(source, tmp_path / "shipped", dataset="data/elsewhere")
+    shipped, original = read_checkpoint(tmp_path / "shipped"), read_checkpoint(source)
+    assert shipped.state.optimizer == {}
+    assert shipped.origin["dataset"] == {**original.origin["dataset"], "path": "data/elsewhere"}
+    for name, weights in original.state.weights.items():
+        np.testing.assert_array_equal(shipped.state.weights[name], weights)
