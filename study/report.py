@@ -41,10 +41,10 @@ TABLES = (
     Table(
         "tray_play",
         (
-            Row("Actionable Models", "tray_play", {CHAINING: 0.1}),
-            Row("without chaining", "tray_play", {CHAINING: 0.0}),
-            Row("without negatives", "tray_play_no_negatives", {CHAINING: 0.1}),
-            Row("without either: hindsight Q-learning", "tray_play_no_negatives", {CHAINING: 0.0}),
+            Row("Actionable Models, no chaining", "tray_play", {CHAINING: 0.0}),
+            Row("with goal chaining", "tray_play", {CHAINING: 0.1}),
+            Row("goal chaining, no negatives", "tray_play_no_negatives", {CHAINING: 0.1}),
+            Row("neither: hindsight Q-learning", "tray_play_no_negatives", {CHAINING: 0.0}),
             Row("behaviour cloning (GCBC)", "tray_play_cloning"),
         ),
     ),
