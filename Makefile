@@ -36,7 +36,7 @@ bench: $(READY)
 bench-quick: $(READY)
 	$(BIN)/python -m benchmarks --quick
 
-# Every table and figure of docs/RESULTS.md: hours; stopped, it goes on. Of states, and of images.
+# The tables and figures of docs/RESULTS.md: hours; stopped, it goes on. From states, and from images.
 study: $(READY)
 	$(BIN)/python -m study
 

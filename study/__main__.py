@@ -1,4 +1,4 @@
-"""`python -m study`: everything behind docs/RESULTS.md (`make study`; with ``--images``: `make study-images`).
+"""`python -m study`: the studies behind docs/RESULTS.md (`make study`; with ``--images``: `make study-images`).
 
 Hours. Stop it when you like; the same command goes on. With ``--report`` it runs nothing and writes the tables and figures of what
 has been run so far; a study ends with that, too.

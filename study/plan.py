@@ -6,12 +6,11 @@ Every step goes on where it was interrupted, and does nothing once it is done, s
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 CONFIGS = "tune_configs/study"
-RESULTS = Path("docs/results")
+PICTURES = "pictures"  # folder of the runs; the report copies them
 # Not used while settings were chosen (seed 1 was).
 EVALUATION_SEED = 100
 
@@ -62,7 +61,7 @@ def state_steps(folders: Folders) -> list[Step]:
             for step in (_collect(folders, f"downstream_{task}"), _finetune(folders, task))
         ],
         *_generalisation(folders),
-        _pictures("tray_play_state"),
+        _pictures(folders, "tray_play_state"),
     ]
 
 
@@ -95,19 +94,16 @@ def _sweep(folders: Folders, name: str, dataset: str) -> Step:
 
 def _finetune(folders: Folders, task: str) -> Step:
     name = f"downstream_{task}"
-    options: Sequence[str] = (
-        *("--dataset", str(folders.data / name)),
-        *("--pretrained", "checkpoints/tray_play_state"),
-        *("--unlabelled", str(folders.data / "tray_play_state")),
-        *("--storage", str(folders.runs), "--run-name", name),
-    )
-    return Step(f"finetune {task}", ("am-ray", "finetune", f"{CONFIGS}/downstream.yaml", *options))
+    data = ("--dataset", str(folders.data / name), "--unlabelled", str(folders.data / "tray_play_state"))
+    options = ("--storage", str(folders.runs), "--run-name", name)
+    return Step(f"finetune {task}", ("am-ray", "finetune", f"{CONFIGS}/downstream.yaml", *data, *options))
 
 
-def _pictures(checkpoint: str) -> Step:
-    out = RESULTS / checkpoint
-    command = (sys.executable, "-m", "study.pictures", f"checkpoints/{checkpoint}", "--out", str(out))
-    return Step(f"pictures of {checkpoint}", command, RESULTS / f"{checkpoint}_panels.png")
+def _pictures(folders: Folders, checkpoint: str) -> Step:
+    out = folders.runs / PICTURES / checkpoint
+    options = ("--out", str(out), "--seed", str(EVALUATION_SEED))
+    command = (sys.executable, "-m", "study.pictures", f"checkpoints/{checkpoint}", *options)
+    return Step(f"pictures of {checkpoint}", command, out.with_name(f"{checkpoint}_panels.png"))
 
 
 def _generalisation(folders: Folders) -> list[Step]:

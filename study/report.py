@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 
 from study.figures import ablation_figure
 from study.outcomes import Cell, cell, difference, read_sweep
-from study.plan import RESULTS
+from study.plan import PICTURES
 
+RESULTS = Path("docs/results")
 PAGE = Path("docs/RESULTS.md")
 CHAINING = "algorithm.relabel.chaining_ratio"
 
@@ -86,7 +88,7 @@ OBJECTS = EvaluationTable(
 
 
 def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> list[Path]:
-    """Writes what can be said of the sweeps in ``runs``; tables without a finished trial stay as they are.
+    """Writes what can be said of the sweeps in ``runs``, and copies the pictures there; tables without a finished trial stay as they are.
 
     Returns:
         The files written.
@@ -109,6 +111,7 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
         written.append(results / f"{OBJECTS.name}.json")
         if page.exists():
             page.write_text(_placed(page.read_text(encoding="utf-8"), OBJECTS.name, "\n".join(lines)), encoding="utf-8")
+    written += [Path(shutil.copy(path, results)) for path in sorted((runs / PICTURES).glob("*"))]
     return [*written, page] if written and page.exists() else written
 
 

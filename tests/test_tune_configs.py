@@ -16,17 +16,21 @@ from am_ray.sweep import plan_sweep
 from am_ray.sweep.search import flat
 
 FOLDER = Path(__file__).parents[1] / "tune_configs"
-FILES = sorted(FOLDER.glob("*.yaml"))
+FILES = sorted(FOLDER.rglob("*.yaml"))
 # They say what they stand for, whatever the defaults become.
 REFERENCES = ("paper", "tray_play")
 SWEEPS = {"smoke": 2, "chaining_ratio": 15, "negative_ratio": 15, "chaining_x_negatives": 27}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(FOLDER).with_suffix(""))
 
 
 def loaded(path: Path) -> StudySettings:
     return read_settings(StudySettings, load_yaml(path), str(path))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_it_opens_with_question_time_and_result(path: Path) -> None:
     loaded(path)
     comment = "".join(line for line in path.read_text().splitlines(True) if line.startswith("#"))
@@ -36,7 +40,7 @@ def test_it_opens_with_question_time_and_result(path: Path) -> None:
     assert "Result: " in comment
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.stem not in REFERENCES], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in FILES if name_of(path) not in REFERENCES], ids=name_of)
 def test_it_states_what_differs_from_the_defaults(path: Path) -> None:
     defaults = flat(to_mapping(StudySettings()))
     stated = flat(load_yaml(path))

@@ -18,6 +18,7 @@ from am_ray.settings_reader import read_settings
 from am_ray.strict_yaml import load_yaml
 from am_ray.study_settings import StudySettings
 from am_ray.sweep import plan_sweep
+from study import __main__ as study_main
 from study.outcomes import cell, difference, read_sweep
 from study.pictures import write_pictures
 from study.plan import EVALUATION_SEED, Folders, Step, image_steps, state_steps
@@ -155,6 +156,31 @@ def test_evaluations_under_other_conditions_have_a_table_of_their_own(tmp_path: 
     assert [path.name for path in written] == ["objects.json", "page.md"]
     assert "| 1 | 50 [10, 90] |\n| 2 | 50 [10, 90] |" in page.read_text()
     assert json.loads(written[0].read_text())["2"]["tasks"] == rates
+
+
+def test_pictures_are_copied_from_the_runs(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "policy_panels.png").write_bytes(b"png")
+    written = write_report(tmp_path, results=tmp_path / "results", page=tmp_path / "none.md")
+    assert written == [tmp_path / "results" / "policy_panels.png"]
+    assert written[0].read_bytes() == b"png"
+
+
+def test_a_step_that_is_done_is_left_alone_and_one_that_fails_ends_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def step(name: str, status: int) -> Step:
+        code = f"import sys; open(sys.argv[1], 'a').write('x'); sys.exit({status})"
+        return Step(name, (sys.executable, "-c", code, str(tmp_path / name)), tmp_path / "made" / name)
+
+    steps = [step("first", 0), step("done", 0), step("bad", 3), step("never", 0)]
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "done").touch()
+    monkeypatch.setattr(study_main, "state_steps", lambda folders: steps)
+    monkeypatch.setattr(sys, "argv", ["study", "--runs", str(tmp_path / "runs")])
+    assert study_main.main() == 3
+    assert [name for name in ("first", "done", "bad", "never") if (tmp_path / name).exists()] == ["first", "bad"]
+    assert "step 'bad' ended with status 3" in capsys.readouterr().out
 
 
 def test_a_table_of_one_cell_has_no_difference(tmp_path: Path) -> None:
