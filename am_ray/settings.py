@@ -38,6 +38,9 @@ class RelabelSettings(Checked):
 
     # Share of transitions with a random goal. The paper uses goal chaining but gives no ratio; half, as GoFAR's AM does.
     chaining_ratio: float = bounded(0.5, 0.0, 1.0)
+    # Random goals come from episodes recorded at most this many before or after (ours); 0: from all, the paper. For data whose
+    # consecutive episodes share a scene, as a robot's do: another scene's states cannot be reached, and nothing chains there.
+    chaining_window: int = bounded(0, 0, None)
     # Share of the random goals taken from what the transition's own episode was before (ours): the same objects, another
     # place. Only such goals show that a hand in the right place is no goal while the object is not; docs/experiments_log.md.
     past_share: float = bounded(0.0, 0.0, 1.0)
@@ -134,7 +137,8 @@ class ModelSettings(Checked):
     head_width: int = bounded(64, 1, 16384)
     head_depth: int = bounded(2, 1, 32)
     layer_norm: bool = True
-    # Whether the networks are shown g - s too, of vectors that are part of the goal (ours): what has to change stands out.
+    # Whether the networks are shown g - s too, of vectors and images that are part of the goal (ours): what has to change
+    # stands out.
     goal_difference: bool = False
     # Where a state lists objects: the first entry of the first object's slot, and the entries of each; empty: it is one flat
     # vector. Slots share one small network, and the trunk sees the maximum over them (PointNet; ours).

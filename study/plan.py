@@ -49,7 +49,7 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_play", "tray_play_state"),
         _sweep(folders, "tray_play_cloning", "tray_play_state"),
         _sweep(folders, "tray_play_no_negatives", "tray_play_state"),
-        _collect(folders, "tray_stitch_state", 5000),
+        _collect(folders, "tray_stitch_state"),
         _sweep(folders, "tray_stitch", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_cloning", "tray_stitch_state"),
         _point_maze(folders, 5000),

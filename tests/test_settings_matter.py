@@ -36,7 +36,8 @@ _CELLS = "finetuning/test_cells.py::"
 _REFUSED_CELLS = f"{_CELLS}test_what_cannot_work_is_refused_before_anything_is_written"
 WHERE: dict[str, dict[str, str]] = {
     "RelabelSettings": dict.fromkeys(
-        ["chaining_ratio", "past_share", "goal_sampling", "last_state_share", "next_state_share"], _WEIGHTS
+        ["chaining_ratio", "chaining_window", "past_share", "goal_sampling", "last_state_share", "next_state_share"],
+        _WEIGHTS,
     ),
     "CriticLossSettings": dict.fromkeys(
         [

@@ -4,8 +4,9 @@ An episode of T transitions has states s_0 .. s_T. For a transition t drawn unif
 of the block, the kernel draws the end i of the sub-sequence (t, i], and a goal:
 
 - ``HINDSIGHT``: g = s_i. The transition reaches its goal iff i = t + 1.
-- ``RANDOM`` (goal chaining): g = any state of another episode, or of the reservoir of states from other
-  windows, or (``past_share``) a state of the same episode up to s_t. Such a goal is never marked as reached.
+- ``RANDOM`` (goal chaining): g = any state of another episode (``chaining_window``: of one recorded shortly before or
+  after), or of the reservoir of states from other windows, or (``past_share``) a state of the same episode up to s_t.
+  Such a goal is never marked as reached.
 
 Indices in, indices out: `relabel` touches no observation, `gather` does nothing else.
 """
@@ -53,6 +54,7 @@ def relabel(
     num_samples: int,
     num_goal_rows: int,
     chaining_ratio: float,
+    chaining_window: int,
     past_share: float,
     goal_sampling: GoalSampling,
     discount: float,
@@ -68,6 +70,8 @@ def relabel(
         num_samples: Transitions to draw, with replacement, uniform over all transitions of the block.
         num_goal_rows: Rows of the block plus rows of the reservoir that random goals may come from.
         chaining_ratio: Share of transitions that get a random goal, in [0, 1].
+        chaining_window: Random goals come from the episodes at most this many before or after the transition's own, and not
+            from the reservoir; 0: from all. Ours.
         past_share: Share of the random goals that are s_0 .. s_t of the transition's own episode, in [0, 1]. Ours.
         goal_sampling: ``uniform``: i uniform on t+1 .. T, both ends included (every sub-sequence alike).
             ``geometric``: i - t geometric with success probability 1 - discount, truncated at T.
@@ -77,7 +81,7 @@ def relabel(
         rng: The only source of randomness.
 
     Returns:
-        The drawn rows. With a single episode and no reservoir there is no other episode: all goals are hindsight.
+        The drawn rows. Where there is no other episode (and no reservoir) to draw from, goals are hindsight.
     """
     transitions_before = np.cumsum(num_transitions)
     draw = rng.integers(0, transitions_before[-1], num_samples)
@@ -89,9 +93,10 @@ def relabel(
 
     # Rows of the transition's own episode are cut out of the range, so that "another episode" needs no rejection.
     own_rows = length + 1
-    others = num_goal_rows - own_rows
+    low, high = _goal_range(episode, first_row, num_transitions, chaining_window, num_goal_rows)
+    others = high - low - own_rows
     is_random = (rng.random(num_samples) < chaining_ratio) & (others > 0)
-    other = (rng.random(num_samples) * others).astype(np.int64)
+    other = low + (rng.random(num_samples) * others).astype(np.int64)
     random_row = np.where(other < start, other, other + own_rows)
     if past_share:
         is_past = rng.random(num_samples) < past_share
@@ -105,6 +110,16 @@ def relabel(
         is_end=end == t + 1,
         next_is_final=t + 1 == length,
     )
+
+
+def _goal_range(
+    episode: Rows, first_row: Rows, num_transitions: Rows, window: int, num_goal_rows: int
+) -> tuple[Rows, Rows]:
+    """Goal rows low .. high - 1 that the random goals of each episode come from, the episode's own among them."""
+    if window == 0:
+        return np.zeros_like(episode), np.full_like(episode, num_goal_rows)
+    last = np.minimum(episode + window, len(first_row) - 1)
+    return first_row[np.maximum(episode - window, 0)], first_row[last] + num_transitions[last] + 1
 
 
 def _draw_ends(

@@ -73,6 +73,7 @@ class Shard:
             num_samples=num_samples,
             num_goal_rows=block.num_rows + reservoir_rows,
             chaining_ratio=self.relabeling.chaining_ratio,
+            chaining_window=self.relabeling.chaining_window,
             goal_sampling=self.relabeling.goal_sampling,
             discount=self.discount,
             past_share=self.relabeling.past_share,

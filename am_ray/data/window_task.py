@@ -52,7 +52,9 @@ class ReadWindow:
             yield flat_columns(gather(block, chosen, shard.spec, reservoir).to_columns())
 
     def _reservoir(self, plan: WindowPlan, rng: np.random.Generator) -> tuple[dict[str, np.ndarray] | None, int]:
-        if plan.reservoir_group is None or self.shard.task or not self.shard.relabeling.chaining_ratio:
+        relabeling = self.shard.relabeling
+        wanted = relabeling.chaining_ratio and not relabeling.chaining_window and not self.shard.task
+        if plan.reservoir_group is None or not wanted:
             return None, 0
         group = self.shard.row_groups[plan.reservoir_group]
         size = min(self.reservoir_rows, group.num_rows)

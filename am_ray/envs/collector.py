@@ -51,7 +51,7 @@ class Collector:
         behaviour = sample_behaviour(rng, recipe.mixture)
         target_error = float(rng.uniform(*recipe.target_error_m))
         action_std = float(rng.uniform(*recipe.action_std))
-        target = self._start(rng, behaviour)
+        target = self._start(seed, rng, behaviour)
         offset, yaw_error = draw_error(rng, target_error)
         job = Job(target, offset, yaw_error, target_error, self._initial)
         count = int(rng.integers(recipe.num_actions[0], recipe.num_actions[1] + 1))
@@ -73,16 +73,12 @@ class Collector:
         }
         return record.trajectory(details)
 
-    def _start(self, rng: np.random.Generator, behaviour: Behaviour) -> str:
+    def _start(self, seed: int, rng: np.random.Generator, behaviour: Behaviour) -> str:
         """Sets the tray up, with the target in the hand where the behaviour wants that; returns the target."""
+        recipe = self.recipe
+        wanted = None if recipe.task is None else REWARD_TASKS[recipe.task]
         for _ in range(MAX_HELD_STARTS):
-            recipe, tray = self.recipe, self.tray
-            number = int(rng.integers(recipe.num_objects[0], recipe.num_objects[1] + 1))
-            wanted = None if recipe.task is None else REWARD_TASKS[recipe.task]
-            kinds = choose_kinds(rng, recipe.kinds, number, wanted)
-            colors = {kind: many[int(rng.integers(len(many)))] for kind, many in recipe.colors.items() if many}
-            tray.reset(sample_layout(rng, kinds, container=recipe.container, colors=colors))
-            self._initial = tray.truth()
+            kinds = self._reset(rng if recipe.episodes_per_scene == 1 else _scene_rng(seed, recipe), wanted)
             target = str(rng.choice(kinds))
             if wanted is not None and rng.random() < recipe.task_share:
                 target = wanted
@@ -92,6 +88,16 @@ class Collector:
             f"behaviour {behaviour.name}: no grasp succeeded in {MAX_HELD_STARTS} starts; expected one object in the hand. "
             "Give fewer objects per episode, or leave this behaviour out of the mixture."
         )
+
+    def _reset(self, rng: np.random.Generator, wanted: str | None) -> tuple[str, ...]:
+        """Draws objects and places; returns the objects' kinds."""
+        recipe = self.recipe
+        number = int(rng.integers(recipe.num_objects[0], recipe.num_objects[1] + 1))
+        kinds = choose_kinds(rng, recipe.kinds, number, wanted)
+        colors = {kind: many[int(rng.integers(len(many)))] for kind, many in recipe.colors.items() if many}
+        self.tray.reset(sample_layout(rng, kinds, container=recipe.container, colors=colors))
+        self._initial = self.tray.truth()
+        return kinds
 
     def _take(self, target: str, rng: np.random.Generator) -> bool:
         """Grasps before the recording begins, to a height and place like those at which grasp episodes end."""
@@ -155,6 +161,11 @@ class _Record:
             task=self._task or str(details["behaviour"]),
             metadata={**details, **skills},
         )
+
+
+def _scene_rng(seed: int, recipe: TrayRecipe) -> np.random.Generator:
+    """The same for all episodes of a scene."""
+    return np.random.default_rng([DATA_STREAM, seed // recipe.episodes_per_scene, 1])
 
 
 def _drift(tray: Tray, rng: np.random.Generator) -> Any:

@@ -48,6 +48,8 @@ class TrayRecipe:
         target_error_m: Standard deviation of an episode's grasp error, drawn from this range.
         action_std: Standard deviation of the noise on the four motion entries, drawn from this range.
         prelude: Aimless actions before the behaviour begins, drawn from this range.
+        episodes_per_scene: Episodes that begin with the same objects in the same places, one after the other, as before a
+            robot whose tray nobody changes. 1: each has a scene of its own.
         colors: Colours (RGB in [0, 1]) of a kind to draw from; kinds not named keep their own.
         task: A reward task (``grasp_box``, ...) that labels every step; its object is in every episode. ``None``: steps are
             labelled by whether the behaviour's own aim holds, which is no reward.
@@ -68,6 +70,7 @@ class TrayRecipe:
     target_error_m: tuple[float, float] = (0.0, 0.01)
     action_std: tuple[float, float] = (0.02, 0.15)
     prelude: tuple[int, int] = (0, 3)
+    episodes_per_scene: int = 1
     colors: Mapping[str, tuple[Color, ...]] = field(default_factory=dict)
     task: str | None = None
     task_share: float = 1.0
@@ -86,6 +89,7 @@ class TrayRecipe:
         _require_range("target_error_m", self.target_error_m, 0.0, 0.1)
         _require_range("action_std", self.action_std, 0.0, 1.0)
         _require_range("prelude", self.prelude, 0, 100)
+        _require(self.episodes_per_scene >= 1, "episodes_per_scene", self.episodes_per_scene, "1 or more")
         for name, weight in self.mixture.items():
             known = name in BEHAVIOURS
             _require(known, "mixture", name, f"behaviours among {', '.join(BEHAVIOURS)}")
@@ -107,8 +111,11 @@ class TrayRecipe:
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, for YAML, JSON and a dataset's manifest; `from_mapping` reads them back."""
         values = dataclasses.asdict(self)
-        if self.task is None:  # as before there were tasks: the digests of recipes without one stay what they were
+        # What a recipe does not use is left out: the digests of recipes stay what they were before there was a choice.
+        if self.task is None:
             del values["task"], values["task_share"]
+        if self.episodes_per_scene == 1:
+            del values["episodes_per_scene"]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 

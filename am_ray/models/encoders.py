@@ -22,10 +22,24 @@ Observation = Mapping[str, Tensor]
 
 
 class ImageEncoder(nn.Module):
-    """uint8 images ``(b, h, w, c)`` to features ``(b, width)``; bytes become floats only here, on the device."""
+    """uint8 images ``(b, h, w, c)`` to features ``(b, width)``; bytes become floats only here, on the device.
 
-    def __init__(self, height: int, width: int, channels: int, *, stages: tuple[int, ...], features: int) -> None:
+    With ``difference`` the channels are those of an image and of a goal image, and the second minus the first join them.
+    """
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        channels: int,
+        *,
+        stages: tuple[int, ...],
+        features: int,
+        difference: bool = False,
+    ) -> None:
         super().__init__()
+        self.difference = difference
+        channels += channels // 2 if difference else 0
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise((channels, *stages)):
             layers += [nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
@@ -39,14 +53,18 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = images.permute(0, 3, 1, 2).float().div_(255.0).sub_(0.5)
+        if self.difference:
+            observation, goal = x.chunk(2, dim=1)
+            x = torch.cat([x, goal - observation], dim=1)
         return torch.as_tensor(self.project(self.convolutions(x).flatten(1)))
 
 
 class ObservationGoalEncoder(nn.Module):
     """(s, g) to features ``(b, width)``.
 
-    One-dimensional features are standardised and concatenated, with g - s and with their slots pooled if that is asked for. The image of a camera that is part of the goal is
-    concatenated with the goal image on the channels ("QT-Opt framework with an additional goal image input").
+    One-dimensional features are standardised and concatenated, with g - s and with their slots pooled if that is asked
+    for. The image of a camera that is part of the goal is concatenated with the goal image on the channels ("QT-Opt
+    framework with an additional goal image input"), and with g - s likewise.
     With ``has_task`` a learned tensor stands in for the goal of the rows that the goal's `TASK` entry marks.
     """
 
@@ -79,9 +97,15 @@ class ObservationGoalEncoder(nn.Module):
             size = self.entities.size
         for name in self.image_names:
             height, width, channels = spec.observation_shapes[name]
-            channels *= 2 if name in spec.goal_indices else 1
-            stages = settings.image_channels
-            self.images[name] = ImageEncoder(height, width, channels, stages=stages, features=settings.width)
+            in_goal = name in spec.goal_indices
+            self.images[name] = ImageEncoder(
+                height,
+                width,
+                channels * 2 if in_goal else channels,
+                stages=settings.image_channels,
+                features=settings.width,
+                difference=in_goal and settings.goal_difference,
+            )
             size += settings.width
         self.trunk = mlp([size, *[settings.width] * settings.depth], layer_norm=settings.layer_norm)
 

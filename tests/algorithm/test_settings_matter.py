@@ -48,6 +48,7 @@ def test_the_same_settings_give_the_same_weights(point_world: str, plain: dict[s
     [
         "seed=4",
         "algorithm.relabel.chaining_ratio=0.1",
+        "algorithm.relabel.chaining_window=1",
         "algorithm.relabel.goal_sampling=geometric",
         "algorithm.relabel.past_share=0.5",
         "algorithm.relabel.last_state_share=0.5",

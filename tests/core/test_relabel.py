@@ -21,6 +21,7 @@ def draw(num_samples: int = 60_000, *, seed: int = 0, **overrides: Any) -> Relab
         "chaining_ratio": 0.0,
         "goal_sampling": "uniform",
         "discount": 0.9,
+        "chaining_window": 0,
         "past_share": 0.0,
         "last_state_share": 0.0,
         "next_state_share": 0.0,
@@ -97,6 +98,22 @@ def test_random_goals_are_uniform_over_all_other_episodes_and_the_reservoir() ->
     assert (episode_of(indices.goal_row) != episode_of(indices.row))[indices.goal_row < NUM_ROWS].all()
 
 
+@pytest.mark.parametrize(("row", "expected"), [(1, [4, 5]), (4, [0, 1, 2, 3, *range(6, 12)]), (8, [4, 5])])
+def test_a_window_holds_random_goals_to_the_neighbours_uniformly_and_off_the_reservoir(
+    row: int, expected: list[int]
+) -> None:
+    indices = draw(200_000, chaining_ratio=1.0, chaining_window=1, num_goal_rows=NUM_ROWS + 4)
+    goals, counts = np.unique(indices.goal_row[indices.row == row], return_counts=True)
+    assert goals.tolist() == expected
+    np.testing.assert_allclose(counts / counts.sum(), 1 / len(expected), atol=0.02)
+
+
+def test_a_window_wider_than_the_block_is_none() -> None:
+    np.testing.assert_array_equal(
+        draw(chaining_ratio=1.0, chaining_window=9).goal_row, draw(chaining_ratio=1.0).goal_row
+    )
+
+
 def test_past_goals_are_uniform_over_the_own_episode_up_to_now_and_never_reached() -> None:
     indices = draw(200_000, chaining_ratio=0.5, past_share=0.4)
     is_random = indices.source == GoalSource.RANDOM
@@ -123,6 +140,7 @@ def test_a_single_episode_has_no_random_goals() -> None:
         chaining_ratio=1.0,
         goal_sampling="uniform",
         discount=0.9,
+        chaining_window=0,
         past_share=0.0,
         last_state_share=0.0,
         next_state_share=0.0,

@@ -131,6 +131,18 @@ def test_each_setting_of_a_recipe_changes_the_data() -> None:
         assert not np.array_equal(reference.observations["state"], other.observations["state"]), change
 
 
+def test_episodes_of_a_scene_begin_alike_and_go_on_differently() -> None:
+    recipe = dataclasses.replace(SMALL, episodes_per_scene=3, prelude=(0, 0), mixture={"grasp": 1.0, "wander": 1.0})
+    collector = Collector(recipe)
+    episodes = [collector.collect(seed) for seed in range(6)]
+    starts = [episode.observations["state"][0] for episode in episodes]
+    assert all(np.array_equal(starts[0], start) for start in starts[1:3])
+    assert all(np.array_equal(starts[3], start) for start in starts[4:])
+    assert not np.array_equal(starts[2], starts[3])
+    assert len({episode.actions.tobytes() for episode in episodes}) == 6
+    collector.close()
+
+
 def test_colors_are_drawn_from_the_palette_and_show() -> None:
     recipe = only(SMALL, "wander", observation="image", image_size=32, num_actions=(1, 1))
     recipe = dataclasses.replace(

@@ -45,6 +45,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name() -> None:
         ({"num_actions": [20, 10]}, "low and high"),
         ({"observation": "depth"}, "state, image or both"),
         ({"image_size": 4}, "8 pixels"),
+        ({"episodes_per_scene": 0}, "episodes_per_scene: got 0"),
         ({"mixture": {"juggle": 1.0}}, "juggle"),
         ({"mixture": {"grasp": -1.0}}, "0 or more"),
         ({"mixture": {"grasp": 0.0}}, "above 0"),

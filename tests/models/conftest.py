@@ -63,6 +63,7 @@ def sample(
         chaining_ratio=chaining_ratio,
         goal_sampling="uniform",
         discount=0.9,
+        chaining_window=0,
         past_share=0.0,
         last_state_share=0.0,
         next_state_share=0.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from am_ray.models.encoders import ObservationGoalEncoder
+from am_ray.models.encoders import ImageEncoder, ObservationGoalEncoder
 from am_ray.models.entities import EntityPooling
 from am_ray.models.layers import Difference
 from am_ray.settings import ModelSettings
@@ -31,6 +31,17 @@ def test_the_difference_is_zero_at_the_goal_and_measured_in_thirds_of_the_spread
     assert difference(observation, torch.tensor([[1.0, 2.0]])).tolist() == [[0.0, 0.0]]
     assert difference(observation, torch.tensor([[1.5, -1.0]])).tolist() == [[1.5, -1.5]]
     assert difference(observation, torch.tensor([[99.0, 2.0]])).tolist() == [[10.0, 0.0]]
+
+
+def test_images_are_shown_with_the_goal_image_less_the_observation() -> None:
+    encoder = ImageEncoder(8, 8, 6, stages=(4,), features=5, difference=True)
+    seen: list[torch.Tensor] = []
+    encoder.convolutions.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    observation, goal = torch.randint(0, 256, (2, 3, 8, 8, 3), dtype=torch.uint8)
+    assert encoder(torch.cat([observation, goal], dim=3)).shape == (3, 5)
+    assert seen[0].shape == (3, 9, 8, 8)
+    expected = (goal.float() - observation.float()).permute(0, 3, 1, 2) / 255
+    torch.testing.assert_close(seen[0][:, 6:], expected)
 
 
 @pytest.mark.parametrize(

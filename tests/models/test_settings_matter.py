@@ -61,6 +61,7 @@ def test_every_setting_of_the_search_changes_the_action(state_spec: DataSpec, ch
         {"head_width": 8},
         {"head_depth": 2},
         {"layer_norm": False},
+        {"goal_difference": True},
         {"image_channels": (4, 8)},
         {"image_shift": 0},
         {"proposal_samples": 3},
