@@ -53,7 +53,7 @@ TABLES = (
     Table(
         "tray_stitch",
         (
-            Row("Actionable Models", "tray_stitch", {CHAINING: 0.1}),
+            Row("Actionable Models", "tray_stitch", {CHAINING: 0.3}),
             Row("without chaining", "tray_stitch", {CHAINING: 0.0}),
             Row("behaviour cloning (GCBC)", "tray_stitch_cloning"),
         ),

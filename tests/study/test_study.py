@@ -130,7 +130,7 @@ def test_a_difference_is_paired_by_seed_and_start(tmp_path: Path) -> None:
 
 
 def test_the_report_fills_its_place_in_the_page_and_nothing_else(tmp_path: Path) -> None:
-    write_sweep(tmp_path / "tray_stitch", {(0.1, s): "1101" * 5 for s in (0, 1, 2)} | {(0.0, 0): "0100" * 5})
+    write_sweep(tmp_path / "tray_stitch", {(0.3, s): "1101" * 5 for s in (0, 1, 2)} | {(0.0, 0): "0100" * 5})
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- table tray_stitch -->\nold\n<!-- end tray_stitch -->\nafter\n")
     written = write_report(tmp_path, results=tmp_path / "results", page=page)
