@@ -27,7 +27,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow --timeout 900
+	$(BIN)/python -m pytest -m slow --timeout 600 --durations 15 --exitfirst
 
 # Speed against goals (docs/performance.md); nothing else should run meanwhile.
 bench: $(READY)

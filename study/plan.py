@@ -5,9 +5,12 @@ Every step goes on where it was interrupted, and does nothing once it is done, s
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from study.conditions import IMAGE, STATE, Conditions
 
 CONFIGS = "tune_configs/study"
 PICTURES = "pictures"  # folder of the runs; the report copies them
@@ -60,7 +63,7 @@ def state_steps(folders: Folders) -> list[Step]:
             for task in ("box", "banana", "milk")
             for step in (_collect(folders, f"downstream_{task}"), _finetune(folders, task))
         ],
-        *_generalisation(folders),
+        *_generalisation(folders, STATE),
         _pictures(folders, "tray_play_state"),
     ]
 
@@ -71,6 +74,7 @@ def image_steps(folders: Folders) -> list[Step]:
         _collect(folders, "tray_play_image48", 5000),
         _sweep(folders, "tray_play_images", "tray_play_image48"),
         _sweep(folders, "tray_play_images_cloning", "tray_play_image48"),
+        *_generalisation(folders, IMAGE),
     ]
 
 
@@ -106,12 +110,13 @@ def _pictures(folders: Folders, checkpoint: str) -> Step:
     return Step(f"pictures of {checkpoint}", command, out.with_name(f"{checkpoint}_panels.png"))
 
 
-def _generalisation(folders: Folders) -> list[Step]:
-    """The shipped checkpoint with fewer objects than its data have: their slots in the state are empty."""
+def _generalisation(folders: Folders, conditions: Conditions) -> list[Step]:
+    """A shipped checkpoint under other conditions than those of its data."""
     steps = []
-    for count in (1, 2, 3, 4):
-        out = folders.runs / f"objects_{count}.json"
-        options = ("--episodes", "200", "--seed", str(EVALUATION_SEED), "--env-kwargs", f'{{"num_objects": {count}}}')
-        command = ("am-ray", "evaluate", "checkpoints/tray_play_state", *options, "--json", str(out))
-        steps.append(Step(f"evaluate with {count} objects", command, out))
+    for condition in conditions.conditions:
+        out = folders.runs / conditions.file(condition)
+        options = ("--episodes", "200", "--seed", str(EVALUATION_SEED), "--no-baselines", "--json", str(out))
+        changed = ("--env-kwargs", json.dumps(condition.env_kwargs))
+        command = ("am-ray", "evaluate", f"checkpoints/{conditions.checkpoint}", *options, *changed)
+        steps.append(Step(f"evaluate {conditions.checkpoint}, {condition.label}", command, out))
     return steps

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from study.conditions import CONDITIONS, Conditions
 from study.figures import ablation_figure
 from study.outcomes import Cell, cell, difference, read_sweep
 from study.plan import PICTURES
@@ -73,20 +74,6 @@ TABLES = (
 )
 
 
-@dataclass(frozen=True)
-class EvaluationTable:
-    """A table of evaluations of one checkpoint under other conditions: labels and files of ``am-ray evaluate --json``."""
-
-    name: str
-    head: str
-    rows: Mapping[str, str]
-
-
-OBJECTS = EvaluationTable(
-    "objects", "objects in the tray", {str(count): f"objects_{count}.json" for count in (1, 2, 3, 4)}
-)
-
-
 def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> list[Path]:
     """Writes what can be said of the sweeps in ``runs``, and copies the pictures there; tables without a finished trial stay as they are.
 
@@ -106,11 +93,14 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
         written += [data, picture]
         if page.exists():
             page.write_text(_placed(page.read_text(encoding="utf-8"), table.name, markdown(cells)), encoding="utf-8")
-    lines = _evaluation_lines(OBJECTS, runs, results)
-    if lines:
-        written.append(results / f"{OBJECTS.name}.json")
+    for conditions in CONDITIONS:
+        lines = _evaluation_lines(conditions, runs, results)
+        if not lines:
+            continue
+        written.append(results / f"{conditions.table}.json")
         if page.exists():
-            page.write_text(_placed(page.read_text(encoding="utf-8"), OBJECTS.name, "\n".join(lines)), encoding="utf-8")
+            text = _placed(page.read_text(encoding="utf-8"), conditions.table, "\n".join(lines))
+            page.write_text(text, encoding="utf-8")
     written += [Path(shutil.copy(path, results)) for path in sorted((runs / PICTURES).glob("*"))]
     return [*written, page] if written and page.exists() else written
 
@@ -136,21 +126,18 @@ def markdown(cells: Mapping[str, Cell]) -> str:
     return "\n".join(lines)
 
 
-def _evaluation_lines(table: EvaluationTable, runs: Path, results: Path) -> list[str]:
-    """The table's lines, and its numbers as one file beside the others; nothing if none of its files is there."""
+def _evaluation_lines(conditions: Conditions, runs: Path, results: Path) -> list[str]:
+    """The table's lines, and its numbers as one file beside the others; nothing if none was evaluated."""
     found = {
-        label: json.loads((runs / file).read_text(encoding="utf-8"))
-        for label, file in table.rows.items()
-        if (runs / file).exists()
+        condition.label: json.loads((runs / conditions.file(condition)).read_text(encoding="utf-8"))
+        for condition in conditions.conditions
+        if (runs / conditions.file(condition)).exists()
     }
     if not found:
         return []
-    (results / f"{table.name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (results / f"{conditions.table}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     tasks = list(next(iter(found.values()))["tasks"])
-    lines = [
-        f"| {table.head} | {' | '.join(task.replace('_', ' ') for task in tasks)} |",
-        "|---" * (len(tasks) + 1) + "|",
-    ]
+    lines = [f"| | {' | '.join(task.replace('_', ' ') for task in tasks)} |", "|---" * (len(tasks) + 1) + "|"]
     for label, content in found.items():
         rates = [_rate(content["tasks"][task]["success_rate"], content["tasks"][task]["interval"]) for task in tasks]
         lines.append(f"| {label} | {' | '.join(rates)} |")

@@ -44,6 +44,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--max-steps", type=int, metavar="N", help="actions per episode; default: the environment ends it"
     )
+    parser.add_argument(
+        "--no-baselines", action="store_true", help="leave out the random policy and the oracle, half of the time"
+    )
     parser.set_defaults(run=run)
 
 
@@ -61,6 +64,7 @@ def run(args: argparse.Namespace) -> Report:
         episodes=args.episodes,
         seed=args.seed,
         workers=len(os.sched_getaffinity(0)) if args.workers is None else args.workers,
+        baselines=not args.no_baselines,
         max_steps=args.max_steps,
         panels_dir=args.panels,
     )

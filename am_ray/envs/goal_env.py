@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,12 @@ from gymnasium import spaces
 
 from am_ray.envs.assets import Color
 from am_ray.envs.goals import Episode, make_episode
+from am_ray.envs.objects import find_kind
 from am_ray.envs.render import portrait
 from am_ray.envs.scripted import Action, ScriptedPolicy
+from am_ray.envs.sim import Light
 from am_ray.envs.tasks import TASKS, Task, distance_xy_m
-from am_ray.envs.tray import ACTION_DIM, FRONT, STATE_BOUND, Observation, Tray, TrayState
+from am_ray.envs.tray import ACTION_DIM, DAYLIGHT, FRONT, STATE_BOUND, Observation, Tray, TrayState
 from am_ray.types import STATE, SettingsError
 
 MAX_EPISODE_STEPS = 40  # about twice the oracle's time
@@ -40,6 +43,9 @@ class TrayEnv(gym.Env[dict[str, Any], npt.NDArray[np.float32]]):
         max_episode_steps: Actions per episode.
         num_objects: Objects per episode; ``None`` means one of each kind.
         colors: RGB in [0, 1] that replaces the first colour of a kind.
+        targets: Kinds that a goal may be about; ``None``: each of ``kinds``.
+        goal_light: Fields of `am_ray.envs.sim.Light` that are different in the goal's image (``ambient``, ``diffuse``, ...).
+        goal_noise: Standard deviation of the noise on the goal's image, in grey levels (of 255).
         render_mode: ``rgb_array`` or ``None``.
 
     Raises:
@@ -59,13 +65,19 @@ class TrayEnv(gym.Env[dict[str, Any], npt.NDArray[np.float32]]):
         max_episode_steps: int = MAX_EPISODE_STEPS,
         num_objects: int | None = None,
         colors: Mapping[str, Color] | None = None,
+        targets: Sequence[str] | None = None,
+        goal_light: Mapping[str, Any] | None = None,
+        goal_noise: float = 0.0,
         render_mode: str | None = None,
     ) -> None:
         self.tray = Tray(arm=arm, kinds=kinds, container=container, observation=observation, image_size=image_size)
         self.task = self._find_task(task)
         self.max_episode_steps = max_episode_steps
         self.render_mode = render_mode
-        self._num_objects, self._colors = num_objects, colors
+        self._num_objects = num_objects
+        self._colors = {find_kind(name).name: _as_color(name, rgb) for name, rgb in (colors or {}).items()}
+        self._targets = self._find_targets(targets)
+        self._goal_light, self._goal_noise = self._find_light(goal_light), self._find_noise(goal_noise)
         features: dict[str, spaces.Space[Any]] = {
             STATE: spaces.Box(-STATE_BOUND, STATE_BOUND, (len(self.tray.state_names()),), np.float32),
             FRONT: spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
@@ -98,14 +110,15 @@ class TrayEnv(gym.Env[dict[str, Any], npt.NDArray[np.float32]]):
             int(self.np_random.integers(2**62)),
             num_objects=self._num_objects,
             colors=self._colors,
-            target=asked.get("target"),
+            target=asked.get("target") or self._draw_target(),
+            light=self._goal_light,
         )
         self._steps, self._any_success = 0, False
         observed = self.tray.observe()
         goal = self.episode.goal
         if goal is None:
             goal = {name: np.zeros_like(value) for name, value in observed.items()}
-        self._goal = self._pack(goal)
+        self._goal = self._pack(self._with_noise(goal))
         return self._observation(observed), self._info(self.tray.truth())
 
     def step(self, action: npt.NDArray[np.float32]) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -134,6 +147,37 @@ class TrayEnv(gym.Env[dict[str, Any], npt.NDArray[np.float32]]):
             raise SettingsError(f"task {name}: got kinds {kinds}; expected {task.target} among them. Add it to kinds.")
         return task
 
+    def _find_targets(self, names: Sequence[str] | None) -> tuple[str, ...]:
+        targets = tuple(names or ())
+        if set(targets) - set(self.tray.kinds) or (names is not None and not targets):
+            raise SettingsError(
+                f"targets: got {list(targets)}; expected one or more of {', '.join(self.tray.kinds)}. "
+                "Name kinds that are in the tray."
+            )
+        return targets
+
+    def _find_light(self, fields: Mapping[str, Any] | None) -> Light:
+        known = {field.name for field in dataclasses.fields(Light)}
+        if set(fields or {}) - known:
+            raise SettingsError(
+                f"goal_light: got {dict(fields or {})}; expected some of {', '.join(sorted(known))}. Correct the names."
+            )
+        return dataclasses.replace(DAYLIGHT, **dict(fields or {}))
+
+    def _find_noise(self, std: float) -> float:
+        if std < 0:
+            raise SettingsError(f"goal_noise: got {std}; expected grey levels, 0 or more. Correct the value.")
+        return std
+
+    def _draw_target(self) -> str | None:
+        return str(self.np_random.choice(self._targets)) if self._targets and self._task.target is None else None
+
+    def _with_noise(self, goal: Observation) -> Observation:
+        if not self._goal_noise or FRONT not in goal:
+            return goal
+        image = goal[FRONT] + self.np_random.normal(0.0, self._goal_noise, goal[FRONT].shape)
+        return {**goal, FRONT: np.clip(image.round(), 0, 255).astype(np.uint8)}
+
     def _pack(self, observed: Observation) -> Any:
         return next(iter(observed.values())) if len(observed) == 1 else observed
 
@@ -159,6 +203,12 @@ class TrayEnv(gym.Env[dict[str, Any], npt.NDArray[np.float32]]):
             "target_to_goal_m": 0.0 if goal is None else distance_xy_m(truth, goal, assignment.target),
             "left_tray": self.tray.left_tray(),
         }
+
+
+def _as_color(kind: str, rgb: Sequence[float]) -> Color:
+    if len(rgb) != 3 or not all(0.0 <= part <= 1.0 for part in rgb):
+        raise SettingsError(f"colors: got {list(rgb)} for {kind}; expected red, green and blue in [0, 1].")
+    return float(rgb[0]), float(rgb[1]), float(rgb[2])
 
 
 class Oracle:

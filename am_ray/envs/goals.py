@@ -14,9 +14,9 @@ from am_ray.envs.assets import Color
 from am_ray.envs.layout import Layout, footprint, is_free, keep_out_of, sample_layout
 from am_ray.envs.objects import TRAY_HALF_M, find_kind
 from am_ray.envs.scripted import Action, ScriptedPolicy, Skill, pick, place
-from am_ray.envs.sim import FloatArray
+from am_ray.envs.sim import FloatArray, Light
 from am_ray.envs.tasks import Assignment, Task, is_fair_goal
-from am_ray.envs.tray import Observation, Tray, TrayState
+from am_ray.envs.tray import DAYLIGHT, Observation, Tray, TrayState
 from am_ray.types import EnvironmentContractError
 
 EVALUATION_STREAM = 1_000_003  # data use stream 1_000_033 (am_ray.envs.collector): the two never meet
@@ -47,10 +47,11 @@ def make_episode(
     num_objects: int | None = None,
     colors: Mapping[str, Color] | None = None,
     target: str | None = None,
+    light: Light = DAYLIGHT,
 ) -> Episode:
     """Draws an episode; afterwards the tray stands at its start.
 
-    Candidates follow from the seed alone: another target first, then another start.
+    Candidates follow from the seed alone: another target first, then another start. The goal's image is taken in ``light``.
 
     Raises:
         EnvironmentContractError: No candidate gave a fair goal.
@@ -62,7 +63,7 @@ def make_episode(
         layout = sample_layout(rng, kinds, container=tray.container, colors=colors)
         candidates = [wanted] if wanted else [str(k) for k in rng.permutation(kinds)[:TARGETS_PER_START]]
         for candidate in candidates:
-            episode = _try_candidate(tray, task, layout, candidate, rng)
+            episode = _try_candidate(tray, task, layout, candidate, light, rng)
             if episode is not None:
                 return episode
     raise EnvironmentContractError(
@@ -126,7 +127,9 @@ def _place_skill(target: str, xy: FloatArray, *, in_container: bool) -> Skill:
     return skill
 
 
-def _try_candidate(tray: Tray, task: Task, layout: Layout, target: str, rng: np.random.Generator) -> Episode | None:
+def _try_candidate(
+    tray: Tray, task: Task, layout: Layout, target: str, light: Light, rng: np.random.Generator
+) -> Episode | None:
     tray.reset(layout)
     start = tray.truth()
     skill = task_skill(task, target, start, rng)
@@ -141,7 +144,7 @@ def _try_candidate(tray: Tray, task: Task, layout: Layout, target: str, rng: np.
             break
     for _ in range(HOLD_ACTIONS):
         tray.step(policy.act(tray, rng))
-    goal = tray.observe()
+    goal = tray.observe(light)
     assignment = Assignment(target, start, tray.truth())
     fair = policy.finished and not tray.left_tray() and is_fair_goal(task, assignment)
     tray.reset(layout)

@@ -24,6 +24,7 @@ ACTION_SCALE_M = 0.05
 ACTION_SCALE_RAD = 0.6
 SETTLE_STEPS = 40
 OBSERVATION_CAMERA = Camera(eye=(0.40, 0.0, 0.52), target=(0.0, 0.0, 0.045), fov_deg=42.0)
+DAYLIGHT = Light()
 STATE_BOUND = 2.0  # metres; no object on the table is further away
 _OUTSIDE_M = 0.2
 
@@ -138,13 +139,13 @@ class Tray:
             )
         return TrayState(self.robot.pose(), self.container, self._container_xy, objects)
 
-    def observe(self) -> Observation:
+    def observe(self, light: Light = DAYLIGHT) -> Observation:
         """The present observation: ``state``, ``front`` or both, by the tray's setting."""
         observed: Observation = {}
         if self.observation != "image":
             observed[STATE] = self.state_vector()
         if self.observation != "state":
-            observed[FRONT] = self.image()
+            observed[FRONT] = self.image(light)
         return observed
 
     def state_vector(self) -> npt.NDArray[np.float32]:
@@ -172,9 +173,9 @@ class Tray:
             names += [f"{kind}_r{row}{column}" for column in range(2) for row in range(3)]
         return tuple(names)
 
-    def image(self) -> Image:
+    def image(self, light: Light = DAYLIGHT) -> Image:
         """What the fixed camera sees, ``(h, w, 3)`` uint8."""
-        return self.sim.render(OBSERVATION_CAMERA, self.image_size, self.image_size, Light())
+        return self.sim.render(OBSERVATION_CAMERA, self.image_size, self.image_size, light)
 
     def left_tray(self) -> bool:
         """Whether an object lies outside; such an episode is flagged."""

@@ -153,6 +153,32 @@ def test_fewer_objects_than_kinds_leave_empty_slots_but_never_the_target_s() -> 
     env.close()
 
 
+def test_goals_are_about_the_targets_alone() -> None:
+    env = TrayEnv(arm="gantry", kinds=("box", "banana", "milk", "cube"), num_objects=2, targets=("milk", "cube"))
+    seen = {env.reset(seed=seed)[1]["target"] for seed in range(8)}
+    assert seen == {"milk", "cube"}
+    assert env.reset(seed=0, options={"target": "box"})[1]["target"] == "box"
+    env.close()
+
+
+def test_light_and_noise_change_the_goal_image_and_nothing_else() -> None:
+    def start(**settings: Any) -> dict[str, Any]:
+        env = TrayEnv(arm="gantry", observation="both", image_size=24, **settings)
+        observation, _ = env.reset(seed=3)
+        env.close()
+        return observation
+
+    plain, dark = start(), start(goal_light={"ambient": 0.3, "direction": (-0.6, 0.5, 1.4)})
+    noisy = start(goal_noise=10.0)
+    for other in (dark, noisy):
+        assert equal(other["observation"], plain["observation"])
+        assert equal(other["desired_goal"]["state"], plain["desired_goal"]["state"])
+    images = [x["desired_goal"]["front"].astype(float) for x in (plain, dark, noisy)]
+    assert images[1].mean() < images[0].mean() - 10
+    assert 5 < (images[2] - images[0]).std() < 12
+    assert equal(noisy, start(goal_noise=10.0))
+
+
 def test_settings_that_cannot_be_combined_are_refused() -> None:
     with pytest.raises(SettingsError, match="expected one of instance_grasping"):
         TrayEnv(task="juggling", arm="gantry")
@@ -160,6 +186,14 @@ def test_settings_that_cannot_be_combined_are_refused() -> None:
         TrayEnv(task="container_placing", arm="gantry", container=None)
     with pytest.raises(SettingsError, match="expected milk among them"):
         TrayEnv(task="grasp_milk", arm="gantry", kinds=("box", "cube"))
+    with pytest.raises(SettingsError, match=r"targets: got \['apple'\]"):
+        TrayEnv(arm="gantry", targets=("apple",))
+    with pytest.raises(SettingsError, match=r"goal_light: got \{'ambience': 1\}"):
+        TrayEnv(arm="gantry", goal_light={"ambience": 1})
+    with pytest.raises(SettingsError, match=r"colors: got .* for box; expected red, green and blue"):
+        TrayEnv(arm="gantry", colors={"box": (255, 0, 0)})
+    with pytest.raises(SettingsError, match="goal_noise: got -1"):
+        TrayEnv(arm="gantry", goal_noise=-1)
     env = TrayEnv(arm="gantry")
     with pytest.raises(SettingsError, match="reset options: got \\['tsk'\\]"):
         env.reset(options={"tsk": "rearrangement"})

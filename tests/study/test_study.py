@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import am_ray
+from am_ray.envs.goal_env import TrayEnv
 from am_ray.envs.recipe import load_recipe
 from am_ray.models.checkpoint import read_checkpoint
 from am_ray.settings_reader import read_settings
@@ -19,10 +21,11 @@ from am_ray.strict_yaml import load_yaml
 from am_ray.study_settings import StudySettings
 from am_ray.sweep import plan_sweep
 from study import __main__ as study_main
+from study.conditions import CONDITIONS, NEW_KINDS, STATE, Conditions
 from study.outcomes import cell, difference, read_sweep
 from study.pictures import write_pictures
 from study.plan import EVALUATION_SEED, Folders, Step, image_steps, state_steps
-from study.report import OBJECTS, TABLES, markdown, write_report
+from study.report import TABLES, markdown, write_report
 from study.ship import ship
 
 ROOT = Path(__file__).parents[2]
@@ -91,8 +94,8 @@ def test_every_recipe_and_table_of_the_study_exists() -> None:
     names = {step.name.removeprefix("sweep ") for step in SWEEPS}
     assert {row.sweep for table in TABLES for row in table.rows} == names
     page = (ROOT / "docs" / "RESULTS.md").read_text()
-    for table in (*TABLES, OBJECTS):
-        assert len(re.findall(rf"<!-- table {table.name} -->.*?<!-- end {table.name} -->", page, re.DOTALL)) == 1
+    for name in [*(table.name for table in TABLES), *(conditions.table for conditions in CONDITIONS)]:
+        assert len(re.findall(rf"<!-- table {name} -->.*?<!-- end {name} -->", page, re.DOTALL)) == 1
 
 
 def test_each_row_of_a_table_is_a_cell_of_its_sweep() -> None:
@@ -148,14 +151,29 @@ def test_the_report_fills_its_place_in_the_page_and_nothing_else(tmp_path: Path)
 
 def test_evaluations_under_other_conditions_have_a_table_of_their_own(tmp_path: Path) -> None:
     rates = {TASK: {"success_rate": 0.5, "n": 2, "interval": [0.1, 0.9]}}
-    for file in list(OBJECTS.rows.values())[:2]:
-        (tmp_path / file).write_text(json.dumps({"tasks": rates}))
+    (tmp_path / "conditions").mkdir()
+    for condition in STATE.conditions[:2]:
+        (tmp_path / STATE.file(condition)).write_text(json.dumps({"tasks": rates}))
     page = tmp_path / "page.md"
-    page.write_text("<!-- table objects -->\n<!-- end objects -->\n")
+    page.write_text("<!-- table generalisation_state -->\n<!-- end generalisation_state -->\n")
     written = write_report(tmp_path, results=tmp_path / "results", page=page)
-    assert [path.name for path in written] == ["objects.json", "page.md"]
-    assert "| 1 | 50 [10, 90] |\n| 2 | 50 [10, 90] |" in page.read_text()
-    assert json.loads(written[0].read_text())["2"]["tasks"] == rates
+    assert [path.name for path in written] == ["generalisation_state.json", "page.md"]
+    assert "| as in the data, five objects | 50 [10, 90] |\n| 4 objects | 50 [10, 90] |" in page.read_text()
+    assert json.loads(written[0].read_text())["4 objects"]["tasks"] == rates
+
+
+@pytest.mark.parametrize("conditions", CONDITIONS, ids=lambda conditions: conditions.table)
+def test_every_condition_is_a_world_that_the_policy_can_act_in(conditions: Conditions) -> None:
+    policy = am_ray.load_policy(ROOT / "checkpoints" / conditions.checkpoint)
+    environment = read_checkpoint(ROOT / "checkpoints" / conditions.checkpoint).origin["dataset"]["environment"]
+    assert not set(NEW_KINDS) & set(environment["kwargs"]["kinds"])
+    for condition in conditions.conditions:
+        env = TrayEnv(**{**environment["kwargs"], **json.loads(json.dumps(condition.env_kwargs))})
+        start, info = env.reset(seed=0)
+        assert policy.act(start["observation"], start["desired_goal"]).shape == (5,)
+        if condition.name == "new_kinds":
+            assert info["target"] in NEW_KINDS
+        env.close()
 
 
 def test_pictures_are_copied_from_the_runs(tmp_path: Path) -> None:
