@@ -52,6 +52,9 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_play", "tray_play_state"),
         _sweep(folders, "tray_play_cloning", "tray_play_state"),
         _sweep(folders, "tray_play_no_negatives", "tray_play_state"),
+        _collect(folders, "tray_play_state", name="tray_play_state_10k"),
+        _sweep(folders, "tray_play_10k", "tray_play_state_10k"),
+        _sweep(folders, "tray_play_10k_cloning", "tray_play_state_10k"),
         _collect(folders, "tray_stitch_state"),
         _sweep(folders, "tray_stitch", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_cloning", "tray_stitch_state"),
@@ -78,11 +81,12 @@ def image_steps(folders: Folders) -> list[Step]:
     ]
 
 
-def _collect(folders: Folders, recipe: str, episodes: int | None = None) -> Step:
-    out = folders.data / recipe
+def _collect(folders: Folders, recipe: str, episodes: int | None = None, *, name: str | None = None) -> Step:
+    name = name or recipe
+    out = folders.data / name
     size = () if episodes is None else ("--episodes", str(episodes))
     command = ("am-ray", "collect", f"datasets/{recipe}.yaml", *size, "--out", str(out))
-    return Step(f"collect {recipe}", command, out / "meta" / "manifest.json")
+    return Step(f"collect {name}", command, out / "meta" / "manifest.json")
 
 
 def _point_maze(folders: Folders, episodes: int) -> Step:

@@ -52,6 +52,13 @@ TABLES = (
         ),
     ),
     Table(
+        "tray_play_10k",
+        (
+            Row("Actionable Models, no chaining", "tray_play_10k"),
+            Row("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
+        ),
+    ),
+    Table(
         "tray_stitch",
         (
             Row("Actionable Models", "tray_stitch", {CHAINING: 0.3}),
