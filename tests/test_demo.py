@@ -14,6 +14,7 @@ ROWS = ("tasks", "random", "oracle", "behavior_cloning")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(420)
 @pytest.mark.parametrize("scale", [STATE_DEMO, IMAGE_DEMO], ids=["state", "images"])
 def test_the_demo_writes_what_it_promises(tmp_path: Path, scale: DemoScale) -> None:
     result = run_demo(tmp_path, smoke(scale))
