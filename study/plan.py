@@ -102,7 +102,7 @@ def _sweep(folders: Folders, name: str, dataset: str) -> Step:
 
 def _finetune(folders: Folders, task: str) -> Step:
     name = f"downstream_{task}"
-    data = ("--dataset", str(folders.data / name), "--unlabelled", str(folders.data / "tray_play_state"))
+    data = ("--dataset", str(folders.data / name), "--unlabelled", str(folders.data / "tray_play_state_10k"))
     options = ("--storage", str(folders.runs), "--run-name", name)
     return Step(f"finetune {task}", ("am-ray", "finetune", f"{CONFIGS}/downstream.yaml", *data, *options))
 
