@@ -26,6 +26,7 @@ demo-images: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
 
+# It ends with the first failure: a run that is cut prints no report.
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow --timeout 600 --durations 15 --exitfirst
 

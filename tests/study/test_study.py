@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import am_ray
+from am_ray.cli.main import _parser
 from am_ray.envs.goal_env import TrayEnv
 from am_ray.envs.recipe import load_recipe
 from am_ray.models.checkpoint import read_checkpoint
@@ -96,6 +97,11 @@ def test_every_recipe_and_table_of_the_study_exists() -> None:
     page = (ROOT / "docs" / "RESULTS.md").read_text()
     for name in [*(table.name for table in TABLES), *(conditions.table for conditions in CONDITIONS)]:
         assert len(re.findall(rf"<!-- table {name} -->.*?<!-- end {name} -->", page, re.DOTALL)) == 1
+
+
+@pytest.mark.parametrize("step", [s for s in STEPS if s.command[0] == "am-ray"], ids=lambda step: step.name)
+def test_the_command_line_knows_every_step(step: Step) -> None:
+    assert _parser().parse_args(step.command[1:]).run
 
 
 def test_each_row_of_a_table_is_a_cell_of_its_sweep() -> None:

@@ -1,0 +1,32 @@
+"""`am-ray evaluate` on a shipped checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from am_ray.cli.main import main
+
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "tray_play_state"
+
+
+def test_without_baselines_the_checkpoint_acts_alone_in_the_world_that_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    options = [
+        "--episodes",
+        "1",
+        "--tasks",
+        "instance_grasping",
+        "--workers",
+        "1",
+        "--max-steps",
+        "3",
+        "--json",
+        str(file),
+    ]
+    world = ["--env-kwargs", json.dumps({"num_objects": 1, "targets": ["can"]})]
+    assert main(["evaluate", str(SHIPPED), "--no-baselines", *options, *world]) == 0
+    found = json.loads(file.read_text())
+    assert found["tasks"]["instance_grasping"]["n"] == 1
+    assert found["random"] is None and found["oracle"] is None
+    assert found["env"]["kwargs"]["targets"] == ["can"]
