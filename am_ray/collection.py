@@ -189,6 +189,7 @@ def _write(writer: DatasetWriter, recipe: TrayRecipe, seeds: list[int], workers:
 def writer_settings(recipe: TrayRecipe) -> dict[str, Any]:
     """What the dataset says of its world, so that ``am-ray evaluate`` can build it again."""
     from am_ray.envs import ENV_ID
+    from am_ray.envs.tray import FRONT
 
     kwargs = {
         "arm": recipe.arm,
@@ -203,6 +204,7 @@ def writer_settings(recipe: TrayRecipe) -> dict[str, Any]:
         "action_low": -1.0,
         "action_high": 1.0,
         "env": {"id": ENV_ID, "kwargs": kwargs},
+        "goal_features": [FRONT] if recipe.observation == "image_gripper" else None,
         "license": "Apache-2.0",
         "robot_type": recipe.arm,
     }

@@ -92,6 +92,9 @@ class CriticLossSettings(Checked):
     negative_data: int = bounded(8, 0, 1024)
     # ... and the transition's own action, perturbed (ours: sharpens Q around the data).
     negative_perturbed: int = bounded(8, 0, 1024)
+    # Weight of behaviour cloning (settings: `cloning`) as an auxiliary loss on the critic's encoder; ours. Which action led to
+    # the goal teaches the encoder of images faster than the critic's own loss does. It has no part in acting.
+    cloning_weight: float = bounded(0.0, 0.0, None)
     # Standard deviation of that perturbation, as a share of half the action range.
     perturbation_std: float = bounded(0.3, 0.0, 10.0)
     # Share of perturbed candidates in which one entry is mirrored in the middle of its range (a gripper that opens
@@ -147,8 +150,15 @@ class ModelSettings(Checked):
     entity_width: int = bounded(64, 1, 16384)
     # Channels of the image encoder's stages (each halves the resolution); OGBench's impala_small uses 16, 32, 32.
     image_channels: tuple[int, ...] = (16, 32, 32)
+    # Residual blocks of two convolutions in each stage (IMPALA); 0: one plain convolution.
+    image_blocks: int = bounded(0, 0, 16)
     # Random shift of images in training, in pixels (DrQ: 4 at 84 px); 0 switches it off.
     image_shift: int = bounded(2, 0, 64)
+    # Half of the transitions are seen in a mirror, which turns the sign of these entries of the action (the tray's: [1, 3], y
+    # and yaw) ... For a camera that looks along the world's plane of symmetry; empty: no mirror. Ours.
+    mirror_action: tuple[int, ...] = ()
+    # ... and of these of the state, if there is one beside the image (the tray's: [1, 3], y and the sine of yaw).
+    mirror_state: tuple[int, ...] = ()
     # `learned`: a proposal network (hindsight cloning) seeds CEM, targets and negatives. Close to an actor: off by default.
     proposal: Literal["none", "learned"] = "none"
     # What stands in for the goal in a downstream task: a learned `tensor` (the paper), or a learned `affine` map of the

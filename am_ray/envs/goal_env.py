@@ -38,7 +38,7 @@ class TrayEnv(gym.Env[dict[str, Any], npt.NDArray[np.float32]]):
         arm: ``panda`` or ``gantry``.
         kinds: Object kinds with a slot in the state.
         container: ``bin``, ``plate`` or ``None``.
-        observation: ``state``, ``image`` or ``both``.
+        observation: ``state``, ``image``, ``image_gripper`` or ``both``, see `Tray`.
         image_size: Height and width of image observations in pixels.
         max_episode_steps: Actions per episode.
         num_objects: Objects per episode; ``None`` means one of each kind.

@@ -13,6 +13,7 @@ from am_ray.envs.behaviours import BEHAVIOURS
 from am_ray.envs.objects import CONTAINERS, find_kind
 from am_ray.envs.robot import ARMS
 from am_ray.envs.tasks import TASKS
+from am_ray.envs.tray import OBSERVATIONS
 from am_ray.settings_reader import read_settings
 from am_ray.strict_yaml import load_yaml
 from am_ray.types import SettingsError
@@ -40,7 +41,8 @@ class TrayRecipe:
         arm: ``panda`` or ``gantry``.
         kinds: Object kinds with a slot in the state.
         container: ``bin``, ``plate`` or ``None``.
-        observation: ``state``, ``image`` or ``both``.
+        observation: ``state``, ``image``, ``image_gripper`` or ``both``, see `Tray`; with ``image_gripper`` the image alone makes
+            the goal.
         image_size: Height and width of the image in pixels.
         num_objects: Objects per episode, drawn from ``kinds``.
         num_actions: Actions per episode.
@@ -80,9 +82,7 @@ class TrayRecipe:
             find_kind(name)
         _require(self.arm in ARMS, "arm", self.arm, f"one of {', '.join(ARMS)}")
         _require(self.container in (None, *CONTAINERS), "container", self.container, "bin, plate or null")
-        _require(
-            self.observation in ("state", "image", "both"), "observation", self.observation, "state, image or both"
-        )
+        _require(self.observation in OBSERVATIONS, "observation", self.observation, f"one of {', '.join(OBSERVATIONS)}")
         _require(self.image_size >= 8, "image_size", self.image_size, "8 pixels or more")
         _require_range("num_objects", self.num_objects, 1, len(self.kinds))
         _require_range("num_actions", self.num_actions, 1, 1000)

@@ -19,6 +19,7 @@ from am_ray.envs.sim import Camera, FloatArray, Light, Simulation
 from am_ray.types import STATE, SettingsError
 
 FRONT = "front"
+OBSERVATIONS = ("state", "image", "image_gripper", "both")
 ACTION_DIM = 5
 ACTION_SCALE_M = 0.05
 ACTION_SCALE_RAD = 0.6
@@ -70,7 +71,8 @@ class Tray:
         arm: ``panda`` or ``gantry``.
         kinds: Object kinds with a slot in the state; an episode may hold a part of them.
         container: ``bin``, ``plate`` or ``None``.
-        observation: ``state``, ``image`` or ``both``.
+        observation: ``state``, ``image``, ``both``, or ``image_gripper``: the image, and as ``state`` the gripper's
+            pose and opening. QT-Opt's network is given its height and opening; the camera here often does not see the hand.
         image_size: Height and width of the image in pixels.
     """
 
@@ -85,7 +87,7 @@ class Tray:
     ) -> None:
         _check("arm", arm, ARMS)
         _check("container", container, (None, *CONTAINERS))
-        _check("observation", observation, ("state", "image", "both"))
+        _check("observation", observation, OBSERVATIONS)
         self.kinds = tuple(find_kind(kind).name for kind in kinds)
         if len(set(self.kinds)) < len(self.kinds):
             raise SettingsError(f"kinds: got {list(kinds)}; expected each kind at most once, since each has one slot.")
@@ -140,7 +142,7 @@ class Tray:
         return TrayState(self.robot.pose(), self.container, self._container_xy, objects)
 
     def observe(self, light: Light = DAYLIGHT) -> Observation:
-        """The present observation: ``state``, ``front`` or both, by the tray's setting."""
+        """The present observation: ``state``, ``front`` or both, by the tray's setting; `state_names` says what ``state`` is."""
         observed: Observation = {}
         if self.observation != "image":
             observed[STATE] = self.state_vector()
@@ -152,6 +154,8 @@ class Tray:
         """``(s,)`` float32 in metres; `state_names` names the entries."""
         pose = self.robot.pose()
         values = [*pose.position, math.sin(pose.yaw_rad), math.cos(pose.yaw_rad), pose.width_m]
+        if self.observation == "image_gripper":
+            return np.array(values, dtype=np.float32)
         values += [0.0, 0.0, 0.0] if self._container_xy is None else [1.0, *self._container_xy]
         for name in self.kinds:
             if name in self._bodies:
@@ -162,11 +166,13 @@ class Tray:
         return np.clip(np.array(values, dtype=np.float32), -STATE_BOUND, STATE_BOUND)
 
     def state_names(self) -> tuple[str, ...]:
-        """A name for each entry of the state: gripper, container, then a slot per kind.
+        """A name for each entry of the state: gripper, container, then a slot per kind; or the gripper alone.
 
         Rotations are the first two columns of the rotation matrix; absent things are all zeros.
         """
         names = ["gripper_x", "gripper_y", "gripper_z", "gripper_sin_yaw", "gripper_cos_yaw", "gripper_width"]
+        if self.observation == "image_gripper":
+            return tuple(names)
         names += ["container_present", "container_x", "container_y"]
         for kind in self.kinds:
             names += [f"{kind}_{part}" for part in ("present", "x", "y", "z")]

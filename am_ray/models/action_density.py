@@ -1,4 +1,4 @@
-"""The head that turns encoded (s, g) into p(a | s, g): behaviour cloning's output and the learned proposal."""
+"""The head that turns encoded (s, g) into p(a | s, g): behaviour cloning's output, the learned proposal, an auxiliary loss."""
 
 from __future__ import annotations
 
@@ -13,30 +13,21 @@ from am_ray.settings import CloningSettings, ModelSettings
 from am_ray.types import DataSpec, DataStatistics
 
 
-class ActionDensityNetwork(nn.Module):
-    """p(a | s, g) with its own encoder of the same kind as the critic's."""
+class ActionDensityHead(nn.Module):
+    """Encoded (s, g), ``(b, width)``, to p(a | s, g)."""
 
-    def __init__(
-        self,
-        spec: DataSpec,
-        statistics: DataStatistics,
-        model: ModelSettings,
-        cloning: CloningSettings,
-        *,
-        has_task: bool = False,
-    ) -> None:
+    def __init__(self, spec: DataSpec, model: ModelSettings, cloning: CloningSettings) -> None:
         super().__init__()
         self.binary = sorted(i % spec.action_dim for i in cloning.binary_entries)
         self.continuous = [i for i in range(spec.action_dim) if i not in self.binary]
         self.num_components = cloning.num_components
         self.min_std = cloning.min_std
-        self.encoder = ObservationGoalEncoder(spec, statistics, model, has_task=has_task)
         self.hidden = mlp([model.width, *[model.head_width] * model.head_depth], layer_norm=model.layer_norm)
         outputs = self.num_components * (1 + 2 * len(self.continuous)) + len(self.binary)
         self.out = nn.Linear(model.head_width, outputs)
 
-    def forward(self, observation: Observation, goal: Observation) -> ActionDensity:
-        out = self.out(self.hidden(self.encoder(observation, goal))).float()
+    def density(self, features: Tensor) -> ActionDensity:
+        out = self.out(self.hidden(features)).float()
         components, continuous = self.num_components, len(self.continuous)
         sizes = [components, components * continuous, components * continuous, len(self.binary)]
         mixture_logits, mean, std, binary_logits = out.split(sizes, dim=1)
@@ -58,3 +49,22 @@ class ActionDensityNetwork(nn.Module):
         actions[..., self.continuous] = continuous
         actions[..., self.binary] = binary
         return actions
+
+
+class ActionDensityNetwork(ActionDensityHead):
+    """p(a | s, g) with its own encoder of the same kind as the critic's."""
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        statistics: DataStatistics,
+        model: ModelSettings,
+        cloning: CloningSettings,
+        *,
+        has_task: bool = False,
+    ) -> None:
+        super().__init__(spec, model, cloning)
+        self.encoder = ObservationGoalEncoder(spec, statistics, model, has_task=has_task)
+
+    def forward(self, observation: Observation, goal: Observation) -> ActionDensity:
+        return self.density(self.encoder(observation, goal))

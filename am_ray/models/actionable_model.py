@@ -29,10 +29,11 @@ from am_ray.core.targets import (
     leads_to_goal,
     monte_carlo_lower_bound,
 )
-from am_ray.models.action_density import ActionDensityNetwork
+from am_ray.models.action_density import ActionDensityHead, ActionDensityNetwork
+from am_ray.models.augmentation import Augmentation
 from am_ray.models.critic import Critic
 from am_ray.models.critic_metrics import CriticTarget, critic_metrics
-from am_ray.models.encoders import Observation, random_shift
+from am_ray.models.encoders import Observation
 from am_ray.models.objective import ActionScale, LossResult, frozen_copy
 from am_ray.models.task_goal import with_task
 from am_ray.settings import AlgorithmSettings
@@ -52,6 +53,7 @@ class ActionableModel(nn.Module):
         self.settings = settings
         self.spec = spec
         self.action_scale = ActionScale(spec)
+        self._augmentation = Augmentation(spec, settings.model)
         self.has_task = settings.method == "task_critic"
         self.critic = Critic(spec, statistics, settings.model, has_task=self.has_task)
         self.target_critic: Critic = frozen_copy(self.critic)
@@ -64,6 +66,9 @@ class ActionableModel(nn.Module):
                 spec, statistics, settings.model, settings.cloning, has_task=self.has_task
             )
         self.acting_proposal: ActionDensityNetwork | None = frozen_copy(self.proposal)
+        self.cloning_head: ActionDensityHead | None = None
+        if settings.critic.cloning_weight:
+            self.cloning_head = ActionDensityHead(spec, settings.model, settings.cloning)
         pool = self.action_scale.to_unit(torch.from_numpy(statistics.action_pool).float())
         self.register_buffer("action_pool", pool)
 
@@ -80,13 +85,17 @@ class ActionableModel(nn.Module):
             polyak_update(averaged, online, rate=rates.acting_average_rate)
 
     def loss(self, batch: TransitionBatch[Tensor], *, generator: torch.Generator) -> LossResult:
-        """critic_loss = D(Q(s, a, g), y) + negative_weight * D(Q(s, a~, g), 0), plus the proposal's loss if there is one."""
+        """critic_loss = D(Q(s, a, g), y) + negative_weight * D(Q(s, a~, g), 0), plus the cloning losses if there are any."""
         config = self.settings.critic
-        observation, next_observation, goal = self._augment(batch, generator)
+        batch = self._augmentation(batch, generator)
+        observation, next_observation, goal = batch.observation, batch.next_observation, batch.goal
+        if self.has_task:
+            goal = with_task(goal, is_of_task(batch.source))
         action = self.action_scale.to_unit(batch.action)
         target = self._target(batch, observation, next_observation, goal, generator)
 
-        features = self.critic.encode(observation, goal)
+        encoded = self.critic.encoder(observation, goal)
+        features = self.critic.project(encoded)
         logits = self.critic.score(features, action.unsqueeze(1)).squeeze(1)
         negative_logits, weights = self._negatives(features, action, observation, goal, generator)
         if config.final_state_negatives and config.negative_ratio:
@@ -104,28 +113,18 @@ class ActionableModel(nn.Module):
         metrics = critic_metrics(batch, logits, negative_logits, weights, target, has_task=self.has_task)
         metrics |= {"critic/td_loss": parts.td_loss.detach(), "critic/negative_loss": parts.negative_loss.detach()}
         total = parts.total
+        if self.cloning_head is not None:
+            is_hindsight = leads_to_goal(batch.source).float()
+            density = self.cloning_head.density(encoded)
+            auxiliary_loss = cloning_loss(density, *self.cloning_head.split(action), is_hindsight)
+            total = total + config.cloning_weight * auxiliary_loss
+            metrics["critic/cloning_loss"] = auxiliary_loss.detach()
         if self.proposal is not None:
             weight = leads_to_goal(batch.source).float()
             proposal_loss = cloning_loss(self.proposal(observation, goal), *self.proposal.split(action), weight)
             total = total + proposal_loss
             metrics["proposal/loss"] = proposal_loss.detach()
         return LossResult(total, metrics)
-
-    def _augment(
-        self, batch: TransitionBatch[Tensor], generator: torch.Generator
-    ) -> tuple[Observation, Observation, Observation]:
-        """The same random shift for s, s' and g of a transition, so that what moved between them still did."""
-        shift, goal = self.settings.model.image_shift, batch.goal
-        if self.has_task:
-            goal = with_task(goal, is_of_task(batch.source))
-        if shift == 0 or not self.critic.encoder.image_names:
-            return batch.observation, batch.next_observation, goal
-        device = batch.action.device
-        offset = torch.randint(0, 2 * shift + 1, (len(batch.action), 2), generator=generator, device=device)
-        s, s_next, g = (
-            random_shift(x, offset, max_shift=shift) for x in (batch.observation, batch.next_observation, goal)
-        )
-        return s, s_next, g
 
     @torch.no_grad()
     def _target(

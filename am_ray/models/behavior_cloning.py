@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from am_ray.core.behavior_cloning import cloning_loss
 from am_ray.core.ema import polyak_update
 from am_ray.models.action_density import ActionDensityNetwork
-from am_ray.models.encoders import Observation, random_shift
+from am_ray.models.augmentation import Augmentation
+from am_ray.models.encoders import Observation
 from am_ray.models.objective import ActionScale, LossResult, frozen_copy
 from am_ray.settings import AlgorithmSettings
 from am_ray.types import DataSpec, DataStatistics, GoalSource, TransitionBatch
@@ -22,6 +23,7 @@ class BehaviorCloning(nn.Module):
         self.settings = settings
         self.spec = spec
         self.action_scale = ActionScale(spec)
+        self._augmentation = Augmentation(spec, settings.model)
         self.network = ActionDensityNetwork(spec, statistics, settings.model, settings.cloning)
         self.acting_network: ActionDensityNetwork = frozen_copy(self.network)
 
@@ -34,17 +36,10 @@ class BehaviorCloning(nn.Module):
 
     def loss(self, batch: TransitionBatch[Tensor], *, generator: torch.Generator) -> LossResult:
         """See `am_ray.core.behavior_cloning.cloning_loss`."""
-        shift = self.settings.model.image_shift
-        observation: Observation = batch.observation
-        goal: Observation = batch.goal
-        if shift and self.network.encoder.image_names:
-            device = batch.action.device
-            offset = torch.randint(0, 2 * shift + 1, (len(batch.action), 2), generator=generator, device=device)
-            observation = random_shift(observation, offset, max_shift=shift)
-            goal = random_shift(goal, offset, max_shift=shift)
+        batch = self._augmentation(batch, generator)
         action = self.action_scale.to_unit(batch.action)
         is_hindsight = (batch.source == GoalSource.HINDSIGHT).float()
-        loss = cloning_loss(self.network(observation, goal), *self.network.split(action), is_hindsight)
+        loss = cloning_loss(self.network(batch.observation, batch.goal), *self.network.split(action), is_hindsight)
         return LossResult(loss, {"cloning/loss": loss.detach()})
 
     @torch.no_grad()

@@ -31,7 +31,11 @@ class Critic(nn.Module):
 
     def encode(self, observation: Observation, goal: Observation) -> Float[Tensor, "b f"]:
         """Features of (s, g), to be passed to `score`."""
-        return torch.as_tensor(self.from_features(self.encoder(observation, goal)))
+        return self.project(self.encoder(observation, goal))
+
+    def project(self, encoded: Tensor) -> Float[Tensor, "b f"]:
+        """Features for `score` from what the encoder made of (s, g)."""
+        return torch.as_tensor(self.from_features(encoded))
 
     # In place where autograd allows it: the (b, n, f) tensors of many candidates are what an update spends its time on.
     def score(self, features: Float[Tensor, "b f"], actions: Float[Tensor, "b n a"]) -> Float[Tensor, "b n"]:

@@ -21,10 +21,27 @@ from am_ray.types import DataSpec, DataStatistics, SettingsError
 Observation = Mapping[str, Tensor]
 
 
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(relu(x)))), 3 x 3 (IMPALA)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.as_tensor(self.branch(x))
+
+
 class ImageEncoder(nn.Module):
     """uint8 images ``(b, h, w, c)`` to features ``(b, width)``; bytes become floats only here, on the device.
 
     With ``difference`` the channels are those of an image and of a goal image, and the second minus the first join them.
+    A stage halves the resolution; then come ``blocks`` residual blocks, or, with none, one more convolution.
     """
 
     def __init__(
@@ -35,6 +52,7 @@ class ImageEncoder(nn.Module):
         *,
         stages: tuple[int, ...],
         features: int,
+        blocks: int = 0,
         difference: bool = False,
     ) -> None:
         super().__init__()
@@ -42,8 +60,12 @@ class ImageEncoder(nn.Module):
         channels += channels // 2 if difference else 0
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise((channels, *stages)):
-            layers += [nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
-            layers += [nn.Conv2d(fan_out, fan_out, 3, padding=1), nn.ReLU(inplace=True)]
+            layers.append(nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1))
+            if blocks:
+                layers += [ResidualBlock(fan_out) for _ in range(blocks)]
+            else:
+                layers += [nn.ReLU(inplace=True), nn.Conv2d(fan_out, fan_out, 3, padding=1)]
+            layers.append(nn.ReLU(inplace=True))
         self.convolutions = nn.Sequential(*layers)
         for _ in stages:
             height, width = (height + 1) // 2, (width + 1) // 2
@@ -104,6 +126,7 @@ class ObservationGoalEncoder(nn.Module):
                 channels * 2 if in_goal else channels,
                 stages=settings.image_channels,
                 features=settings.width,
+                blocks=settings.image_blocks,
                 difference=in_goal and settings.goal_difference,
             )
             size += settings.width
@@ -138,34 +161,3 @@ class ObservationGoalEncoder(nn.Module):
             image = torch.cat([observation[name], goal[name]], dim=3) if name in goal else observation[name]
             parts.append(self.images[name](image))
         return torch.as_tensor(self.trunk(torch.cat(parts, dim=1)))
-
-
-@torch.no_grad()
-def random_shift(images: Observation, offset: Tensor, *, max_shift: int) -> dict[str, Tensor]:
-    """Shifts each image by its row of ``offset``, repeating border pixels (DrQ); other features pass through.
-
-    Args:
-        images: Features; those of shape ``(b, h, w, c)`` are shifted.
-        offset: ``(b, 2)`` integers in 0 .. 2 * max_shift; ``max_shift`` is no shift.
-        max_shift: Pixels of padding on each side.
-    """
-    shifted = dict(images)
-    for name, x in images.items():
-        if x.dim() != 4:
-            continue
-        batch, height, width, channels = x.shape
-        padded = _with_border(_with_border(x, 1, max_shift), 2, max_shift)
-        # A shifted row is a run of bytes of the padded images: one gather of whole rows, bytes stay bytes.
-        line = torch.arange(batch, device=x.device).unsqueeze(1) * padded.shape[1] + offset[:, :1]
-        line = line + torch.arange(height, device=x.device)
-        start = (line * padded.shape[2] + offset[:, 1:]) * channels
-        runs = padded.flatten().unfold(0, width * channels, 1)
-        shifted[name] = runs.index_select(0, start.flatten()).view(x.shape)
-    return shifted
-
-
-def _with_border(x: Tensor, dim: int, size: int) -> Tensor:
-    """``x`` with its first and last slice along ``dim`` repeated ``size`` times."""
-    repeats = [size if d == dim else -1 for d in range(x.dim())]
-    first, last = x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1)
-    return torch.cat([first.expand(repeats), x, last.expand(repeats)], dim)

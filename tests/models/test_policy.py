@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from am_ray.models.encoders import random_shift
+from am_ray.models.augmentation import random_shift
 from am_ray.models.policy import GoalConditionedPolicy, build_model
 from am_ray.settings import AlgorithmSettings, ModelSettings
 from am_ray.types import DataSpec, EnvironmentContractError

@@ -1,0 +1,118 @@
+"""What a transition's images may look like without a change of what it teaches: shifted, or seen in a mirror."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from am_ray.models.encoders import Observation
+from am_ray.settings import ModelSettings
+from am_ray.types import STATE, DataSpec, SettingsError, TransitionBatch
+
+
+class Augmentation:
+    """Draws a shift and a mirror for each transition, the same for s, s' and g, so that what moved between them still did.
+
+    Args:
+        spec: Of the data; without images batches pass as they are.
+        settings: ``image_shift``, ``mirror_action`` and ``mirror_state``.
+
+    Raises:
+        SettingsError: ``mirror_action`` or ``mirror_state`` names an entry that there is not, or that a mirror cannot turn.
+    """
+
+    def __init__(self, spec: DataSpec, settings: ModelSettings) -> None:
+        self._has_images = any(len(shape) == 3 for shape in spec.observation_shapes.values())
+        self._shift = settings.image_shift
+        self._mirror_action, self._mirror_state = list(settings.mirror_action), list(settings.mirror_state)
+        for entry in self._mirror_action:
+            if not 0 <= entry < spec.action_dim or spec.action_low[entry] != -spec.action_high[entry]:
+                raise SettingsError(
+                    f"model.mirror_action: got entry {entry} of actions in {list(spec.action_low)} .. "
+                    f"{list(spec.action_high)}; expected entries with symmetric bounds, whose sign a mirror turns. "
+                    f"Correct the list, or leave it empty."
+                )
+        size = spec.observation_shapes.get(STATE, (0,))[0]
+        if self._mirror_state and not (
+            self._mirror_action and 0 <= min(self._mirror_state) <= max(self._mirror_state) < size
+        ):
+            raise SettingsError(
+                f"model.mirror_state: got {self._mirror_state} with mirror_action {self._mirror_action} and a state of {size} "
+                f"entries; expected entries of the state, and mirrored entries of the action. Correct the lists."
+            )
+
+    def __call__(self, batch: TransitionBatch[Tensor], generator: torch.Generator) -> TransitionBatch[Tensor]:
+        if not self._has_images:
+            return batch
+        size, device = len(batch.action), batch.action.device
+        if self._shift:
+            offset = torch.randint(0, 2 * self._shift + 1, (size, 2), generator=generator, device=device)
+            s, s_next, g = (
+                random_shift(x, offset, max_shift=self._shift)
+                for x in (batch.observation, batch.next_observation, batch.goal)
+            )
+            batch = dataclasses.replace(batch, observation=s, next_observation=s_next, goal=g)
+        if self._mirror_action:
+            batch = self._mirrored(batch, torch.rand(size, generator=generator, device=device) < 0.5)
+        return batch
+
+    def _mirrored(self, batch: TransitionBatch[Tensor], chosen: Tensor) -> TransitionBatch[Tensor]:
+        """The chosen rows with left and right of their images, and the sign of the mirrored entries, changed."""
+        sign = _signs(batch.action, self._mirror_action, chosen)
+        s, s_next, g = (self._flipped(x, chosen) for x in (batch.observation, batch.next_observation, batch.goal))
+        return dataclasses.replace(
+            batch,
+            observation=s,
+            next_observation=s_next,
+            goal=g,
+            action=batch.action * sign,
+            next_action=batch.next_action * sign,
+        )
+
+    def _flipped(self, features: Observation, chosen: Tensor) -> dict[str, Tensor]:
+        rows = chosen.view(-1, 1, 1, 1)
+        flipped = {name: torch.where(rows, x.flip(2), x) if x.dim() == 4 else x for name, x in features.items()}
+        if self._mirror_state and STATE in flipped:
+            flipped[STATE] = flipped[STATE] * _signs(flipped[STATE], self._mirror_state, chosen)
+        return flipped
+
+
+def _signs(values: Tensor, entries: list[int], chosen: Tensor) -> Tensor:
+    """-1 at these entries of the chosen rows, 1 elsewhere."""
+    signs = torch.ones_like(values)
+    for entry in entries:
+        signs[:, entry] -= 2.0 * chosen
+    return signs
+
+
+@torch.no_grad()
+def random_shift(images: Observation, offset: Tensor, *, max_shift: int) -> dict[str, Tensor]:
+    """Shifts each image by its row of ``offset``, repeating border pixels (DrQ); other features pass through.
+
+    Args:
+        images: Features; those of shape ``(b, h, w, c)`` are shifted.
+        offset: ``(b, 2)`` integers in 0 .. 2 * max_shift; ``max_shift`` is no shift.
+        max_shift: Pixels of padding on each side.
+    """
+    shifted = dict(images)
+    for name, x in images.items():
+        if x.dim() != 4:
+            continue
+        batch, height, width, channels = x.shape
+        padded = _with_border(_with_border(x, 1, max_shift), 2, max_shift)
+        # A shifted row is a run of bytes of the padded images: one gather of whole rows, bytes stay bytes.
+        line = torch.arange(batch, device=x.device).unsqueeze(1) * padded.shape[1] + offset[:, :1]
+        line = line + torch.arange(height, device=x.device)
+        start = (line * padded.shape[2] + offset[:, 1:]) * channels
+        runs = padded.flatten().unfold(0, width * channels, 1)
+        shifted[name] = runs.index_select(0, start.flatten()).view(x.shape)
+    return shifted
+
+
+def _with_border(x: Tensor, dim: int, size: int) -> Tensor:
+    """``x`` with its first and last slice along ``dim`` repeated ``size`` times."""
+    repeats = [size if d == dim else -1 for d in range(x.dim())]
+    first, last = x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1)
+    return torch.cat([first.expand(repeats), x, last.expand(repeats)], dim)
