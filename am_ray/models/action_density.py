@@ -16,10 +16,16 @@ from am_ray.types import DataSpec, DataStatistics
 class ActionDensityHead(nn.Module):
     """Encoded (s, g), ``(b, width)``, to p(a | s, g)."""
 
+    binary: Tensor
+    continuous: Tensor
+
     def __init__(self, spec: DataSpec, model: ModelSettings, cloning: CloningSettings) -> None:
         super().__init__()
-        self.binary = sorted(i % spec.action_dim for i in cloning.binary_entries)
-        self.continuous = [i for i in range(spec.action_dim) if i not in self.binary]
+        binary = sorted(i % spec.action_dim for i in cloning.binary_entries)
+        continuous = [i for i in range(spec.action_dim) if i not in binary]
+        # On the device: an index that has to be sent there cannot be part of a CUDA graph.
+        self.register_buffer("binary", torch.tensor(binary, dtype=torch.long), persistent=False)
+        self.register_buffer("continuous", torch.tensor(continuous, dtype=torch.long), persistent=False)
         self.num_components = cloning.num_components
         self.min_std = cloning.min_std
         self.hidden = mlp([model.width, *[model.head_width] * model.head_depth], layer_norm=model.layer_norm)

@@ -27,7 +27,8 @@ def equal(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("observation", "render_mode"), [("state", None), ("image", None), ("both", None), ("state", "rgb_array")]
+    ("observation", "render_mode"),
+    [("state", None), ("image", None), ("image_gripper", None), ("both", None), ("state", "rgb_array")],
 )
 def test_gymnasium_accepts_it(observation: str, render_mode: str | None) -> None:
     env = gymnasium.make(ENV_ID, arm="gantry", observation=observation, image_size=24, render_mode=render_mode)

@@ -63,7 +63,9 @@ def test_every_setting_of_the_search_changes_the_action(state_spec: DataSpec, ch
         {"layer_norm": False},
         {"goal_difference": True},
         {"image_channels": (4, 8)},
+        {"image_blocks": 1},
         {"image_shift": 0},
+        {"mirror_action": (0,)},
         {"proposal_samples": 3},
         {"proposal": "none"},
     ],
@@ -92,6 +94,26 @@ def test_every_setting_of_cloning_changes_the_loss(state_spec: DataSpec, change:
     settings = AlgorithmSettings(method=method, model=replace(SMALL, proposal="learned"))
     changed = replace(settings, cloning=CloningSettings(**change))
     assert loss_of(state_spec, changed) != loss_of(state_spec, settings)
+
+
+def test_the_auxiliary_cloning_loss_teaches_the_critics_encoder(state_spec: DataSpec) -> None:
+    plain = AlgorithmSettings(model=SMALL)
+    settings = replace(plain, critic=replace(plain.critic, cloning_weight=2.0))
+    batch = sample(make_block(state_spec), state_spec, chaining_ratio=0.0)
+
+    def gradient(settings: AlgorithmSettings) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        model = model_of(state_spec, settings)
+        assert isinstance(model, ActionableModel)
+        out = model.loss(batch, generator=torch.Generator().manual_seed(0))
+        out.loss.backward()
+        weight = next(model.critic.encoder.parameters())
+        assert weight.grad is not None
+        return out.loss.detach(), weight.grad, out.metrics
+
+    loss, encoder_gradient, _ = gradient(plain)
+    total, changed_gradient, metrics = gradient(settings)
+    torch.testing.assert_close(total, loss + 2.0 * metrics["critic/cloning_loss"])
+    assert not torch.allclose(encoder_gradient, changed_gradient)
 
 
 @pytest.mark.parametrize("act", ["mode", "mean"])

@@ -1,0 +1,75 @@
+"""Packed data and training without Ray: nothing is lost on the way, and the checkpoint acts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from am_ray.collection import collect
+from am_ray.data.reader import read_dataset
+from am_ray.models.checkpoint import load_policy
+from study import gpu_training, packed
+
+IMAGES = {"front": None}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "tray"
+    recipe = out.with_name("recipe.yaml")
+    recipe.write_text("{arm: gantry, observation: image_gripper, image_size: 16, num_objects: [1, 2], num_actions: [4, 6]}")
+    collect(recipe, out, episodes=12, seed=0, workers=1)
+    return out
+
+
+def test_unpacked_episodes_are_those_of_the_dataset(dataset: Path, tmp_path: Path) -> None:
+    packed.pack(dataset, tmp_path)
+    found, expected = packed.unpack(tmp_path), read_dataset(dataset)
+    block = expected.read_all()
+    assert found.spec == expected.spec
+    assert found.spec.goal_indices == IMAGES
+    assert found.origin["digest"] == expected.digest
+    for name, values in block.observations.items():
+        assert np.array_equal(found.block.observations[name], values)
+    assert np.array_equal(found.block.actions, block.actions)
+    assert np.array_equal(found.block.first_row, block.first_row)
+    assert np.array_equal(found.block.num_transitions, block.num_transitions)
+
+
+def test_picked_entries_of_the_state_are_observed_and_no_goal(dataset: Path, tmp_path: Path) -> None:
+    packed.pack(dataset, tmp_path, state_entries=(2, 5))
+    found, block = packed.unpack(tmp_path), read_dataset(dataset).read_all()
+    assert found.spec.observation_shapes["state"] == (2,)
+    assert found.spec.goal_indices == IMAGES
+    assert np.array_equal(found.block.observations["state"], block.observations["state"][:, [2, 5]])
+
+
+@pytest.mark.parametrize("method", ["actionable_models", "behavior_cloning"])
+def test_training_learns_and_leaves_a_checkpoint_that_acts(
+    dataset: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed.pack(dataset, tmp_path / "packed")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "algorithm:\n  model: {width: 32, image_channels: [8, 8], image_blocks: 1, mirror_action: [1, 3], mirror_state: [1, 3]}\n"
+        "  critic: {cloning_weight: 0.1}\n  optimization: {batch_size: 32, decay_share: 0.5}\ntraining: {updates: 5}\n"
+    )
+    monkeypatch.setattr(gpu_training, "_HELD_OUT", 2)
+    settings, updates = gpu_training.read_config(config, [f"method={method}", "optimization.learning_rate=0.003"])
+    assert updates == 5
+    assert settings.optimization.learning_rate == 0.003
+    out = tmp_path / "run"
+    gpu_training.train(packed.unpack(tmp_path / "packed"), settings, out, seed=0, updates=40, minutes=0.0, every=10)
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["update"] for line in lines] == [10, 20, 30, 40]
+    assert lines[-1]["train/loss"] < lines[0]["train/loss"]
+    assert any(name.startswith("held_out/") for name in lines[-1])
+    policy = load_policy(out)
+    block = read_dataset(dataset).read_all()
+    observation = {name: values[0].copy() for name, values in block.observations.items()}
+    action = policy.act(observation, {"front": block.observations["front"][3].copy()})
+    assert action.shape == (5,)
+    assert np.abs(action).max() <= 1.0
