@@ -1,6 +1,6 @@
 """A dataset as a few small files, for a machine that has torch and NumPy but neither Ray nor pyarrow.
 
-python -m study.packed DATASET --out DIR [--state-entries 2 5] [--parts 2]
+python -m study.packed DATASET --out DIR [--images-only] [--parts 2]
 
 Frames of one camera and one light hold about a thousand colours: a byte for the 255 most frequent ones, two more bytes for
 the others, and LZMA on top take 300 bytes a frame of 64 x 64 pixels, where PNG takes 2,000. Nothing is lost.
@@ -40,14 +40,14 @@ class Packed:
     block: EpisodeBlock
 
 
-def pack(dataset: str | Path, out: str | Path, *, parts: int = 1, state_entries: tuple[int, ...] = ()) -> None:
+def pack(dataset: str | Path, out: str | Path, *, parts: int = 1, images_only: bool = False) -> None:
     """Writes ``out``.
 
     Args:
         dataset: Of `am-ray collect`.
         out: Folder, made if missing.
         parts: Files that the episodes are spread over.
-        state_entries: Entries of ``state`` to keep, which then is no longer part of the goal; empty: it stays as it is.
+        images_only: Leave one-dimensional features out.
     """
     from am_ray.data.reader import read_dataset
     from am_ray.data.scale import data_statistics
@@ -55,8 +55,13 @@ def pack(dataset: str | Path, out: str | Path, *, parts: int = 1, state_entries:
     source, folder = read_dataset(dataset), Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     spec, statistics = source.spec, data_statistics(source)
-    if state_entries:
-        spec, statistics = _picked(spec, statistics, state_entries)
+    environment = source.info.env
+    if images_only:
+        shapes = {name: shape for name, shape in spec.observation_shapes.items() if len(shape) == 3}
+        spec, statistics = replace(spec, observation_shapes=shapes), replace(statistics, mean={}, std={})
+        environment = (
+            {**environment, "kwargs": {**environment["kwargs"], "observation": "image"}} if environment else None
+        )
     arrays = {f"mean.{n}": v for n, v in statistics.mean.items()} | {f"std.{n}": v for n, v in statistics.std.items()}
     np.savez(folder / "scale.npz", action_pool=statistics.action_pool, **arrays)
     windows = source.windows()
@@ -66,10 +71,10 @@ def pack(dataset: str | Path, out: str | Path, *, parts: int = 1, state_entries:
         for name, values in block.observations.items():
             if values.ndim == 4:
                 content |= _packed_frames(name, values)
-            else:
-                content[f"vector.{name}"] = values[:, list(state_entries)] if state_entries else values
+            elif not images_only:
+                content[f"vector.{name}"] = values
         np.savez(folder / f"part-{part}.npz", **content)
-    origin = {"path": source.storage.name, "digest": source.digest, "environment": source.info.env}
+    origin = {"path": source.storage.name, "digest": source.digest, "environment": environment}
     description = {"spec": spec.to_json(), "origin": origin}
     (folder / "description.json").write_text(json.dumps(description, indent=1))
 
@@ -105,17 +110,6 @@ def unpack(folder: str | Path) -> Packed:
         episode_index=np.arange(len(rows)),
     )
     return Packed(spec, statistics, description["origin"], block)
-
-
-def _picked(spec: DataSpec, statistics: DataStatistics, entries: tuple[int, ...]) -> tuple[DataSpec, DataStatistics]:
-    shapes = spec.observation_shapes | {"state": (len(entries),)}
-    goals = {name: indices for name, indices in spec.goal_indices.items() if name != "state"}
-    kept = list(entries)
-    return replace(spec, observation_shapes=shapes, goal_indices=goals), DataStatistics(
-        mean=statistics.mean | {"state": statistics.mean["state"][kept]},
-        std=statistics.std | {"state": statistics.std["state"][kept]},
-        action_pool=statistics.action_pool,
-    )
 
 
 def _packed_frames(name: str, frames: np.ndarray) -> dict[str, np.ndarray]:
@@ -165,11 +159,9 @@ def main() -> None:
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--parts", type=int, default=1, metavar="N", help="files that the episodes are spread over")
-    parser.add_argument(
-        "--state-entries", type=int, nargs="*", default=(), metavar="I", help="entries of the state kept"
-    )
+    parser.add_argument("--images-only", action="store_true", help="leave the state out")
     args = parser.parse_args()
-    pack(args.dataset, args.out, parts=args.parts, state_entries=tuple(args.state_entries))
+    pack(args.dataset, args.out, parts=args.parts, images_only=args.images_only)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.conditions import IMAGE, STATE, Conditions
+from study.images import IMAGE_RUNS, ImageRun
 
 CONFIGS = "tune_configs/study"
 PICTURES = "pictures"  # folder of the runs; the report copies them
@@ -74,10 +75,12 @@ def state_steps(folders: Folders) -> list[Step]:
 def image_steps(folders: Folders) -> list[Step]:
     """The study from images."""
     return [
-        _collect(folders, "tray_play_image48", 5000),
-        _sweep(folders, "tray_play_images", "tray_play_image48"),
-        _sweep(folders, "tray_play_images_cloning", "tray_play_image48"),
+        _collect(folders, "tray_play_image64"),
+        _pack(folders, images_only=False),
+        _pack(folders, images_only=True),
+        *[step for run in IMAGE_RUNS for step in _train_and_evaluate(folders, run)],
         *_generalisation(folders, IMAGE),
+        _pictures(folders, "tray_play_image"),
     ]
 
 
@@ -87,6 +90,30 @@ def _collect(folders: Folders, recipe: str, episodes: int | None = None, *, name
     size = () if episodes is None else ("--episodes", str(episodes))
     command = ("am-ray", "collect", f"datasets/{recipe}.yaml", *size, "--out", str(out))
     return Step(f"collect {name}", command, out / "meta" / "manifest.json")
+
+
+def _packed(folders: Folders, *, images_only: bool) -> Path:
+    return folders.data / ("packed_images_only" if images_only else "packed_images")
+
+
+def _pack(folders: Folders, *, images_only: bool) -> Step:
+    out = _packed(folders, images_only=images_only)
+    options = ("--images-only",) if images_only else ()
+    source = str(folders.data / "tray_play_image64")
+    command = (sys.executable, "-m", "study.packed", source, "--out", str(out), *options)
+    return Step(f"pack {out.name}", command, out / "description.json")
+
+
+def _train_and_evaluate(folders: Folders, run: ImageRun) -> list[Step]:
+    out, evaluation = folders.runs / run.folder, folders.runs / run.evaluation
+    data = ("--data", str(_packed(folders, images_only=run.images_only)), "--out", str(out))
+    changes = [option for change in run.changes for option in ("--set", change)]
+    train = (sys.executable, "-m", "study.gpu_training", f"{CONFIGS}/{run.config}.yaml", *data, *changes)
+    options = ("--episodes", "200", "--seed", str(EVALUATION_SEED), "--no-baselines", "--json", str(evaluation))
+    return [
+        Step(f"train images {run.name}", train, out / "manifest.json"),
+        Step(f"evaluate images {run.name}", ("am-ray", "evaluate", str(out), *options), evaluation),
+    ]
 
 
 def _point_maze(folders: Folders, episodes: int) -> Step:

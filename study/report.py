@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from study.conditions import CONDITIONS, Conditions
+from study.conditions import CONDITIONS
 from study.figures import ablation_figure
+from study.images import IMAGE_RUNS, IMAGES_TABLE
 from study.outcomes import Cell, cell, difference, read_sweep
 from study.plan import PICTURES
 
@@ -74,11 +75,13 @@ TABLES = (
             Row("behaviour cloning (GCBC)", "point_maze_cloning"),
         ),
     ),
-    Table(
-        "tray_play_images",
-        (Row("Actionable Models", "tray_play_images"), Row("behaviour cloning (GCBC)", "tray_play_images_cloning")),
-    ),
 )
+
+# Tables of evaluations of one checkpoint each: name -> label of a line -> what `am-ray evaluate --json` wrote.
+EVALUATIONS: Mapping[str, Mapping[str, str]] = {
+    IMAGES_TABLE: {run.label: run.evaluation for run in IMAGE_RUNS},
+    **{c.table: {condition.label: c.file(condition) for condition in c.conditions} for c in CONDITIONS},
+}
 
 
 def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> list[Path]:
@@ -100,13 +103,13 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
         written += [data, picture]
         if page.exists():
             page.write_text(_placed(page.read_text(encoding="utf-8"), table.name, markdown(cells)), encoding="utf-8")
-    for conditions in CONDITIONS:
-        lines = _evaluation_lines(conditions, runs, results)
+    for name, files in EVALUATIONS.items():
+        lines = _evaluation_lines(name, {label: runs / file for label, file in files.items()}, results)
         if not lines:
             continue
-        written.append(results / f"{conditions.table}.json")
+        written.append(results / f"{name}.json")
         if page.exists():
-            text = _placed(page.read_text(encoding="utf-8"), conditions.table, "\n".join(lines))
+            text = _placed(page.read_text(encoding="utf-8"), name, "\n".join(lines))
             page.write_text(text, encoding="utf-8")
     written += [Path(shutil.copy(path, results)) for path in sorted((runs / PICTURES).glob("*"))]
     return [*written, page] if written and page.exists() else written
@@ -133,16 +136,12 @@ def markdown(cells: Mapping[str, Cell]) -> str:
     return "\n".join(lines)
 
 
-def _evaluation_lines(conditions: Conditions, runs: Path, results: Path) -> list[str]:
+def _evaluation_lines(name: str, files: Mapping[str, Path], results: Path) -> list[str]:
     """The table's lines, and its numbers as one file beside the others; nothing if none was evaluated."""
-    found = {
-        condition.label: json.loads((runs / conditions.file(condition)).read_text(encoding="utf-8"))
-        for condition in conditions.conditions
-        if (runs / conditions.file(condition)).exists()
-    }
+    found = {label: json.loads(path.read_text(encoding="utf-8")) for label, path in files.items() if path.exists()}
     if not found:
         return []
-    (results / f"{conditions.table}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (results / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     tasks = list(next(iter(found.values()))["tasks"])
     lines = [f"| | {' | '.join(task.replace('_', ' ') for task in tasks)} |", "|---" * (len(tasks) + 1) + "|"]
     for label, content in found.items():

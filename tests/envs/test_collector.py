@@ -54,6 +54,14 @@ def test_every_array_has_one_row_per_action_and_observations_one_more() -> None:
     assert np.abs(trajectory.actions).max() <= 1.0
 
 
+def test_the_gripper_beside_the_image_is_the_first_part_of_the_state() -> None:
+    both = collect_episode(3, dataclasses.replace(SMALL, observation="both", image_size=24))
+    found = collect_episode(3, dataclasses.replace(SMALL, observation="image_gripper", image_size=24))
+    assert np.array_equal(found.observations["front"], both.observations["front"])
+    assert np.array_equal(found.observations["state"], both.observations["state"][:, :6])
+    assert np.array_equal(found.actions, both.actions)
+
+
 def test_data_and_evaluation_starts_come_from_different_streams() -> None:
     assert DATA_STREAM != EVALUATION_STREAM
     draws = [np.random.default_rng([stream, 5, 0]).random(4) for stream in (DATA_STREAM, EVALUATION_STREAM)]

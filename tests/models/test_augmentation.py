@@ -46,7 +46,11 @@ def test_without_images_a_batch_passes_as_it_is(state_spec: DataSpec) -> None:
     [
         ((-1.0, 1.0), ModelSettings(mirror_action=(4,)), "mirror_action: got entry 4"),
         ((0.0, 1.0), ModelSettings(mirror_action=(0,)), "symmetric bounds"),
-        ((-1.0, 1.0), ModelSettings(mirror_action=(0,), mirror_state=(3,)), r"mirror_state: got \[3\].*a state of 3 entries"),
+        (
+            (-1.0, 1.0),
+            ModelSettings(mirror_action=(0,), mirror_state=(3,)),
+            r"mirror_state: got \[3\].*a state of 3 entries",
+        ),
         ((-1.0, 1.0), ModelSettings(mirror_state=(0,)), "mirrored entries of the action"),
     ],
 )

@@ -20,7 +20,9 @@ IMAGES = {"front": None}
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "tray"
     recipe = out.with_name("recipe.yaml")
-    recipe.write_text("{arm: gantry, observation: image_gripper, image_size: 16, num_objects: [1, 2], num_actions: [4, 6]}")
+    recipe.write_text(
+        "{arm: gantry, observation: image_gripper, image_size: 16, num_objects: [1, 2], num_actions: [4, 6]}"
+    )
     collect(recipe, out, episodes=12, seed=0, workers=1)
     return out
 
@@ -39,12 +41,13 @@ def test_unpacked_episodes_are_those_of_the_dataset(dataset: Path, tmp_path: Pat
     assert np.array_equal(found.block.num_transitions, block.num_transitions)
 
 
-def test_picked_entries_of_the_state_are_observed_and_no_goal(dataset: Path, tmp_path: Path) -> None:
-    packed.pack(dataset, tmp_path, state_entries=(2, 5))
-    found, block = packed.unpack(tmp_path), read_dataset(dataset).read_all()
-    assert found.spec.observation_shapes["state"] == (2,)
+def test_images_can_be_packed_alone(dataset: Path, tmp_path: Path) -> None:
+    packed.pack(dataset, tmp_path, images_only=True)
+    found = packed.unpack(tmp_path)
+    assert found.spec.observation_shapes == {"front": (16, 16, 3)}
     assert found.spec.goal_indices == IMAGES
-    assert np.array_equal(found.block.observations["state"], block.observations["state"][:, [2, 5]])
+    assert found.origin["environment"]["kwargs"]["observation"] == "image"
+    assert list(found.block.observations) == ["front"]
 
 
 @pytest.mark.parametrize("method", ["actionable_models", "behavior_cloning"])

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from am_ray.study_settings import StudySettings
 from am_ray.sweep import plan_sweep
 from study import __main__ as study_main
 from study.conditions import CONDITIONS, NEW_KINDS, STATE, Conditions
+from study.gpu_training import read_config
+from study.images import IMAGE_RUNS
 from study.outcomes import cell, difference, read_sweep
 from study.pictures import write_pictures
 from study.plan import EVALUATION_SEED, Folders, Step, image_steps, state_steps
-from study.report import TABLES, markdown, write_report
+from study.report import EVALUATIONS, TABLES, markdown, write_report
 from study.ship import ship
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +72,7 @@ def write_sweep(
 def test_a_sweep_has_three_seeds_and_200_goals_not_looked_at_before(step: Step) -> None:
     settings = settings_of(step)
     plan = plan_sweep(settings, step.name)
-    assert {trial.settings.seed for trial in plan.trials} >= ({0} if "images" in step.name else {0, 1, 2})
+    assert {trial.settings.seed for trial in plan.trials} >= {0, 1, 2}
     assert (settings.evaluation.episodes, settings.evaluation.seed) == (200, EVALUATION_SEED)
 
 
@@ -88,6 +91,26 @@ def test_cloning_has_the_networks_and_the_budget_of_what_it_is_compared_with() -
             )
 
 
+def test_image_runs_differ_in_what_their_names_say_alone() -> None:
+    ours, plain, cloning, images_only = (
+        read_config(ROOT / "tune_configs/study" / f"{run.config}.yaml", list(run.changes))[0] for run in IMAGE_RUNS
+    )
+    assert (ours.method, cloning.method, images_only.method) == (
+        "actionable_models",
+        "behavior_cloning",
+        "actionable_models",
+    )
+    assert cloning.model == ours.model == replace(images_only.model, mirror_state=ours.model.mirror_state)
+    assert cloning.optimization == ours.optimization == images_only.optimization
+    assert images_only.critic == ours.critic == replace(plain.critic, cloning_weight=ours.critic.cloning_weight)
+    assert ours.critic.cloning_weight > plain.critic.cloning_weight == 0.0
+    assert (ours.relabel.last_state_share, ours.relabel.next_state_share) == (
+        cloning.relabel.last_state_share,
+        cloning.relabel.next_state_share,
+    )
+    assert [run.images_only for run in IMAGE_RUNS] == [False, False, False, True]
+
+
 def test_every_recipe_and_table_of_the_study_exists() -> None:
     for step in STEPS:
         if step.command[:2] == ("am-ray", "collect"):
@@ -95,7 +118,7 @@ def test_every_recipe_and_table_of_the_study_exists() -> None:
     names = {step.name.removeprefix("sweep ") for step in SWEEPS}
     assert {row.sweep for table in TABLES for row in table.rows} == names
     page = (ROOT / "docs" / "RESULTS.md").read_text()
-    for name in [*(table.name for table in TABLES), *(conditions.table for conditions in CONDITIONS)]:
+    for name in [*(table.name for table in TABLES), *EVALUATIONS]:
         assert len(re.findall(rf"<!-- table {name} -->.*?<!-- end {name} -->", page, re.DOTALL)) == 1
 
 
