@@ -1,4 +1,4 @@
-"""A checkpoint small enough to ship: without the optimizer's state.
+"""A checkpoint small enough to ship: the weights that act, without the optimizer's state.
 
 python -m study.ship runs/study/tray_play/trials/seed=0... --out checkpoints/tray_play_state --dataset data/tray_play_state
 """
@@ -9,7 +9,13 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from am_ray.models.checkpoint import find_checkpoint, read_checkpoint, verify_checkpoint, write_checkpoint
+from am_ray.models.checkpoint import (
+    acting_weights,
+    find_checkpoint,
+    read_checkpoint,
+    verify_checkpoint,
+    write_checkpoint,
+)
 
 
 def ship(run: str | Path, out: str | Path, *, dataset: str) -> None:
@@ -23,7 +29,7 @@ def ship(run: str | Path, out: str | Path, *, dataset: str) -> None:
     checkpoint = read_checkpoint(find_checkpoint(run))
     origin = dict(checkpoint.origin)
     origin["dataset"] = {**origin["dataset"], "path": dataset}
-    state = dataclasses.replace(checkpoint.state, optimizer={})
+    state = dataclasses.replace(checkpoint.state, optimizer={}, weights=acting_weights(checkpoint.state.weights))
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     write_checkpoint(folder, dataclasses.replace(checkpoint, state=state, origin=origin))

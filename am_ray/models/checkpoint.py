@@ -36,6 +36,12 @@ FORMAT_VERSION = 1
 _DESCRIPTION = "checkpoint.json"
 _WEIGHTS, _OPTIMIZER, _STATISTICS = "weights.safetensors", "optimizer.safetensors", "statistics.safetensors"
 _FILES = (_WEIGHTS, _OPTIMIZER, _STATISTICS, _DESCRIPTION)
+# Averaged copy -> what it is the average of, or another copy: left out of a checkpoint of acting weights alone.
+_COPIES = {
+    "acting_critic.": ("critic.", "target_critic."),
+    "acting_network.": ("network.",),
+    "acting_proposal.": ("proposal.",),
+}
 _NAME = re.compile(r"checkpoint-(\d{9,})")
 
 
@@ -179,7 +185,7 @@ def read_checkpoint(directory: str | Path) -> Checkpoint:
     try:
         arrays = load(files[_STATISTICS])
         state = TrainingState(
-            weights=load(files[_WEIGHTS]),
+            weights=_with_copies(load(files[_WEIGHTS])),
             optimizer=load(files[_OPTIMIZER]),
             update=int(description["update"]),
             skipped_updates=int(description["skipped_updates"]),
@@ -197,6 +203,27 @@ def read_checkpoint(directory: str | Path) -> Checkpoint:
             f"{directory}: hashes agree but the content does not fit this version of am-ray ({error}). "
             f"It was written by am-ray {description.get('am_ray_version')}; use that version."
         ) from error
+
+
+def acting_weights(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights that act, a third of all: a checkpoint of them acts alike, and is a start for fine-tuning.
+
+    `read_checkpoint` gives the networks that learn, and the target's, these weights too.
+    """
+    copies = tuple(prefix for prefixes in _COPIES.values() for prefix in prefixes)
+    return {name: value for name, value in weights.items() if not name.startswith(copies)}
+
+
+def _with_copies(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The inverse of `acting_weights`; whole weights stay as they are."""
+    copied = {
+        prefix + name.removeprefix(averaged): value
+        for averaged, prefixes in _COPIES.items()
+        for name, value in weights.items()
+        if name.startswith(averaged)
+        for prefix in prefixes
+    }
+    return copied | weights
 
 
 def latest_valid_checkpoint(run_dir: str | Path) -> Path | None:

@@ -23,9 +23,9 @@ def test_all_of_them_are_small() -> None:
 def test_it_is_whole_and_acts(name: str) -> None:
     verify_checkpoint(FOLDER / name)
     policy = am_ray.load_policy(FOLDER / name)
-    ((feature, shape),) = policy.spec.observation_shapes.items()
-    nothing = np.zeros(shape, np.uint8 if len(shape) == 3 else np.float32)
-    assert policy.act({feature: nothing}, {feature: nothing}).shape == (5,)
+    shapes = policy.spec.observation_shapes
+    nothing = {feature: np.zeros(s, np.uint8 if len(s) == 3 else np.float32) for feature, s in shapes.items()}
+    assert policy.act(nothing, nothing).shape == (5,)
     assert policy.metadata["origin"]["dataset"]["path"].startswith("data/")
 
 

@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from am_ray.models import hashed_files
 from am_ray.models.checkpoint import (
     Checkpoint,
     TrainingState,
+    acting_weights,
     find_checkpoint,
     latest_valid_checkpoint,
     load_weights,
@@ -250,3 +252,21 @@ def test_loading_needs_no_ray(tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("method", ["actionable_models", "behavior_cloning"])
+def test_weights_that_act_are_enough_to_act_and_to_begin_with(tmp_path: Path, method: Any) -> None:
+    settings = replace(SETTINGS, method=method)
+    whole = make_checkpoint(settings=settings)
+    moved = {name: value + 1.0 if name.startswith("acting_") else value for name, value in whole.state.weights.items()}
+    acting = acting_weights(moved)
+    assert sum(value.size for value in acting.values()) < sum(value.size for value in moved.values())
+    small = replace(whole, state=replace(whole.state, weights=acting))
+    save_checkpoint(tmp_path, small, keep=1)
+    found = read_checkpoint(find_checkpoint(tmp_path)).state.weights
+    assert found.keys() == moved.keys()
+    averaged = {"critic": "acting_critic", "target_critic": "acting_critic", "network": "acting_network"}
+    for name, value in found.items():
+        group, _, rest = name.partition(".")
+        source = f"acting_{name}" if group == "proposal" else f"{averaged.get(group, group)}.{rest}" if rest else name
+        np.testing.assert_array_equal(value, moved[source])
