@@ -71,7 +71,7 @@ class DeviceReplay:
             rows = (found.row + start, found.goal_row + start, found.num_steps)
             rest = (found.source, found.is_end, found.next_is_final)
             table = np.stack([x.astype(np.int64) for x in (*rows, *rest)])
-            yield from torch.from_numpy(table).to(self._device).split(size, dim=1)
+            yield from torch.split(torch.from_numpy(table).to(self._device), size, dim=1)
 
     def batch(self, indices: Indices, goals: Mapping[str, Any]) -> TransitionBatch[Tensor]:
         row, goal_row, num_steps, source, is_end, next_is_final = indices.unbind()
@@ -115,7 +115,7 @@ class Trainer:
 
     def capture(self) -> None:
         """Records one update as a CUDA graph; what is played from then on."""
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):

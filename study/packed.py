@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from am_ray.types import DataSpec, DataStatistics, EpisodeBlock
+from am_ray.types import DatasetError, DataSpec, DataStatistics, EpisodeBlock
 
 _FRAMES_PER_STREAM = 10_000
 _ESCAPE = 255
+_MAX_COLORS = 1 << 16
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 4, "lp": 0, "pb": 0, "dict_size": 1 << 26}]
 
 
@@ -46,8 +47,11 @@ def pack(dataset: str | Path, out: str | Path, *, parts: int = 1, images_only: b
     Args:
         dataset: Of `am-ray collect`.
         out: Folder, made if missing.
-        parts: Files that the episodes are spread over.
+        parts: Files that the episodes are spread over, row groups in turn.
         images_only: Leave one-dimensional features out.
+
+    Raises:
+        DatasetError: The dataset is damaged, or its frames have too many colours.
     """
     from am_ray.data.reader import read_dataset
     from am_ray.data.scale import data_statistics
@@ -57,17 +61,19 @@ def pack(dataset: str | Path, out: str | Path, *, parts: int = 1, images_only: b
     spec, statistics = source.spec, data_statistics(source)
     environment = source.info.env
     if images_only:
-        shapes = {name: shape for name, shape in spec.observation_shapes.items() if len(shape) == 3}
+        shapes: dict[str, tuple[int, ...]] = {
+            name: shape for name, shape in spec.observation_shapes.items() if len(shape) == 3
+        }
         spec, statistics = replace(spec, observation_shapes=shapes), replace(statistics, mean={}, std={})
         environment = (
             {**environment, "kwargs": {**environment["kwargs"], "observation": "image"}} if environment else None
         )
-    arrays = {f"mean.{n}": v for n, v in statistics.mean.items()} | {f"std.{n}": v for n, v in statistics.std.items()}
+    arrays: dict[str, Any] = {f"mean.{name}": value for name, value in statistics.mean.items()}
+    arrays |= {f"std.{name}": value for name, value in statistics.std.items()}
     np.savez(folder / "scale.npz", action_pool=statistics.action_pool, **arrays)
-    windows = source.windows()
     for part in range(parts):
-        block = source.read_window([group for window in windows for group in window][part::parts])
-        content = {"actions": block.actions, "num_transitions": block.num_transitions}
+        block = source.read_window(tuple(source.row_groups)[part::parts])
+        content: dict[str, Any] = {"actions": block.actions, "num_transitions": block.num_transitions}
         for name, values in block.observations.items():
             if values.ndim == 4:
                 content |= _packed_frames(name, values)
@@ -116,6 +122,11 @@ def _packed_frames(name: str, frames: np.ndarray) -> dict[str, np.ndarray]:
     streams = [frames[first : first + _FRAMES_PER_STREAM] for first in range(0, len(frames), _FRAMES_PER_STREAM)]
     counts = sum(np.bincount(_as_number(stream).ravel(), minlength=1 << 24) for stream in streams)
     palette = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].astype(np.uint32)
+    if len(palette) > _MAX_COLORS:
+        raise DatasetError(
+            f"{name}: frames of {len(palette):,} colours; packing takes at most {_MAX_COLORS:,}, as a simulator's frames have. "
+            f"Train on these with 'am-ray pretrain'."
+        )
     rank = np.zeros(1 << 24, np.uint16)
     rank[palette] = np.arange(len(palette))
 
@@ -130,7 +141,8 @@ def _packed_frames(name: str, frames: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _as_number(frames: np.ndarray) -> np.ndarray:
-    return frames[..., 0].astype(np.int32) << 16 | frames[..., 1].astype(np.int32) << 8 | frames[..., 2]
+    red, green, blue = (frames[..., channel].astype(np.int32) for channel in range(3))
+    return np.asarray(red << 16 | green << 8 | blue)
 
 
 def _compressed(values: np.ndarray) -> np.ndarray:
@@ -147,7 +159,7 @@ def _frames(part: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
         rare = np.frombuffer(lzma.decompress(part[f"rare.{name}.{number}"].tobytes()), np.uint16)
         index = common.astype(np.uint16)
         index[common == _ESCAPE] = rare
-        return colors[index.reshape(-1, height, width)]
+        return np.asarray(colors[index.reshape(-1, height, width)])
 
     count = sum(key.startswith(f"common.{name}.") for key in part)
     with ThreadPoolExecutor() as pool:

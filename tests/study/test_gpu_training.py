@@ -11,6 +11,7 @@ import pytest
 from am_ray.collection import collect
 from am_ray.data.reader import read_dataset
 from am_ray.models.checkpoint import load_policy
+from am_ray.types import DatasetError
 from study import gpu_training, packed
 
 IMAGES = {"front": None}
@@ -48,6 +49,12 @@ def test_images_can_be_packed_alone(dataset: Path, tmp_path: Path) -> None:
     assert found.spec.goal_indices == IMAGES
     assert found.origin["environment"]["kwargs"]["observation"] == "image"
     assert list(found.block.observations) == ["front"]
+
+
+def test_frames_of_too_many_colours_are_refused(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "_MAX_COLORS", 3)
+    with pytest.raises(DatasetError, match=r"front: frames of [0-9,]+ colours; packing takes at most 3"):
+        packed.pack(dataset, tmp_path)
 
 
 @pytest.mark.parametrize("method", ["actionable_models", "behavior_cloning"])
