@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from am_ray.core.relabel import relabel
 from am_ray.core.schedule import decayed_rate
 from am_ray.models.checkpoint import Checkpoint, TrainingState, write_checkpoint
 from am_ray.models.policy import build_model
-from am_ray.models.precision import network_precision
+from am_ray.models.precision import is_emulated, network_precision
 from am_ray.settings import AlgorithmSettings, TrainingSettings
 from am_ray.settings_reader import read_settings
 from am_ray.types import EpisodeBlock, TransitionBatch
@@ -171,6 +172,9 @@ def train(
     """Trains and writes ``out/log.jsonl`` and the last weights as a checkpoint (no optimizer state)."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
+    if is_emulated(settings.optimization.precision, device):
+        settings = replace(settings, optimization=replace(settings.optimization, precision="float32"))
+        print("float32 in place of bfloat16, which this processor has not", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     trainer = Trainer(packed, settings, seed, device)

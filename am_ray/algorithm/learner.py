@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import struct
 import warnings
 from collections.abc import Generator, Mapping
@@ -21,8 +22,11 @@ from am_ray.core.updates import step_if_finite
 from am_ray.data.pipeline_threads import join_pipeline_threads
 from am_ray.memory_reuse import reuse_freed_memory
 from am_ray.models.checkpoint import TrainingState, load_weights
+from am_ray.models.precision import EMULATED, is_emulated
 from am_ray.settings import OptimizationSettings
 from am_ray.types import AmRayError, CheckpointError, SettingsError, TransitionBatch
+
+logger = logging.getLogger(__name__)
 
 # Metrics are sampled on every k-th update, to keep them cheap; a shorter iteration gives its last one.
 METRICS_STRIDE = 10
@@ -44,6 +48,7 @@ class ObjectiveLearner(TorchLearner):
     # RLlib annotates these as optional, or as its base classes.
     config: Any
     _module: Any
+    _device: Any
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -65,6 +70,8 @@ class ObjectiveLearner(TorchLearner):
         torch.set_num_threads(max(1, int(cpus)) if isinstance(cpus, int | float) else 1)
         reuse_freed_memory()
         super().build()
+        if is_emulated(self._settings.precision, self._device):
+            logger.warning(EMULATED)
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         # Looked up once: these are used at every update.

@@ -8,6 +8,17 @@ import torch
 
 Precision = Literal["float32", "bfloat16"]
 
+EMULATED = (
+    "optimization.precision: got bfloat16 on a processor without it (AVX512); it is emulated, and an update from images takes "
+    "some 80 times as long. Set float32."
+)
+
+
+def is_emulated(precision: Precision, device: torch.device) -> bool:
+    """Whether the device has no such numbers, so that torch computes with them far slower than with float32."""
+    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported
+    return precision == "bfloat16" and device.type == "cpu" and not supported()
+
 
 def network_precision(precision: Precision, device: torch.device) -> torch.autocast:
     """A context for the loss: ``bfloat16`` runs matrix products and convolutions in it.

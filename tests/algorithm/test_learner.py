@@ -33,6 +33,16 @@ def assert_same(one: TrainingState, other: TrainingState) -> None:
         assert [name for name in mine if mine[name].tobytes() != theirs[name].tobytes()] == []
 
 
+@pytest.mark.parametrize("emulated", [True, False])
+def test_a_format_that_the_processor_has_not_is_warned_of(
+    point_world: str, emulated: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: not emulated)
+    with caplog.at_level("WARNING", logger="am_ray"):
+        build_learner(point_world, precision="bfloat16")
+    assert ("got bfloat16 on a processor without it" in caplog.text) is emulated
+
+
 def test_updates_are_those_of_a_bare_loop(point_world: str) -> None:
     """RLlib adds nothing: the same weights, bit for bit, as ten lines of torch."""
     learner = build_learner(point_world)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from am_ray.models.precision import Precision, network_precision
+from am_ray.models.precision import Precision, is_emulated, network_precision
 from am_ray.settings import AlgorithmSettings, ModelSettings
 from am_ray.types import DataSpec
 from tests.models.conftest import make_block, sample
@@ -38,3 +38,11 @@ def test_loss_and_gradient_agree(kind: str, method: str, request: pytest.Fixture
     assert half_loss != loss  # it did compute otherwise
     assert half_loss.item() == pytest.approx(loss.item(), rel=0.01)
     assert cosine_similarity(gradient, half_gradient, dim=0) > 0.99
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_a_processor_without_bfloat16_is_told_apart(has_it: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has_it)
+    assert is_emulated("bfloat16", torch.device("cpu")) is not has_it
+    assert not is_emulated("float32", torch.device("cpu"))
+    assert not is_emulated("bfloat16", torch.device("cuda"))
