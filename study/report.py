@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from study.conditions import CONDITIONS
+from study.downstream import DOWNSTREAM_TABLE, downstream_lines, read_comparisons
 from study.figures import ablation_figure
 from study.images import IMAGE_RUNS, IMAGES_TABLE
 from study.outcomes import Cell, cell, difference, read_sweep
 from study.plan import PICTURES
+from study.texts import difference_text, rate_text
 
 RESULTS = Path("docs/results")
 PAGE = Path("docs/RESULTS.md")
@@ -111,6 +113,13 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
         if page.exists():
             text = _placed(page.read_text(encoding="utf-8"), name, "\n".join(lines))
             page.write_text(text, encoding="utf-8")
+    comparisons = read_comparisons(runs)
+    if comparisons:
+        written.append(results / f"{DOWNSTREAM_TABLE}.json")
+        written[-1].write_text(json.dumps(comparisons, indent=1) + "\n", encoding="utf-8")
+        if page.exists():
+            text = _placed(page.read_text(encoding="utf-8"), DOWNSTREAM_TABLE, "\n".join(downstream_lines(comparisons)))
+            page.write_text(text, encoding="utf-8")
     written += [Path(shutil.copy(path, results)) for path in sorted((runs / PICTURES).glob("*"))]
     return [*written, page] if written and page.exists() else written
 
@@ -124,14 +133,14 @@ def markdown(cells: Mapping[str, Cell]) -> str:
         "|---" * (len(tasks) + 5) + "|",
     ]
     for label, found in cells.items():
-        rates = [_rate(found.rate(task), found.interval(task)) for task in tasks]
+        rates = [rate_text(found.rate(task), found.interval(task)) for task in tasks]
         goals = max(len(starts) for starts in found.starts.values())
         lines.append(
             f"| {label} | {' | '.join(rates)} | {len(found.seeds)} | {goals} | {found.updates:,} | {found.minutes:.1f} min |"
         )
     for label in others:
         pairs = [difference(cells[first], cells[label], task) for task in tasks]
-        shown = ["" if d.mean is None else _difference(d.mean, d.interval) for d in pairs]
+        shown = ["" if d.mean is None else difference_text(d.mean, d.interval) for d in pairs]
         lines.append(f"| *{first} - {label[0].lower() + label[1:]}* | {' | '.join(shown)} | | | | |")
     return "\n".join(lines)
 
@@ -145,7 +154,9 @@ def _evaluation_lines(name: str, files: Mapping[str, Path], results: Path) -> li
     tasks = list(next(iter(found.values()))["tasks"])
     lines = [f"| | {' | '.join(task.replace('_', ' ') for task in tasks)} |", "|---" * (len(tasks) + 1) + "|"]
     for label, content in found.items():
-        rates = [_rate(content["tasks"][task]["success_rate"], content["tasks"][task]["interval"]) for task in tasks]
+        rates = [
+            rate_text(content["tasks"][task]["success_rate"], content["tasks"][task]["interval"]) for task in tasks
+        ]
         lines.append(f"| {label} | {' | '.join(rates)} |")
     return lines
 
@@ -202,11 +213,3 @@ def _placed(text: str, name: str, table: str) -> str:
     begin, end = f"<!-- table {name} -->", f"<!-- end {name} -->"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     return pattern.sub(lambda _: f"{begin}\n{table}\n{end}", text)
-
-
-def _rate(rate: float, interval: Sequence[float]) -> str:
-    return f"{100 * rate:.0f} [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
-
-
-def _difference(mean: float, interval: Sequence[float]) -> str:
-    return f"{100 * mean:+.0f} [{100 * interval[0]:+.0f}, {100 * interval[1]:+.0f}]"

@@ -24,6 +24,7 @@ from am_ray.study_settings import StudySettings
 from am_ray.sweep import plan_sweep
 from study import __main__ as study_main
 from study.conditions import CONDITIONS, NEW_KINDS, STATE, Conditions
+from study.downstream import DOWNSTREAM_TABLE
 from study.gpu_training import read_config
 from study.images import IMAGE_RUNS
 from study.outcomes import cell, difference, read_sweep
@@ -118,7 +119,7 @@ def test_every_recipe_and_table_of_the_study_exists() -> None:
     names = {step.name.removeprefix("sweep ") for step in SWEEPS}
     assert {row.sweep for table in TABLES for row in table.rows} == names
     page = (ROOT / "docs" / "RESULTS.md").read_text()
-    for name in [*(table.name for table in TABLES), *EVALUATIONS]:
+    for name in [*(table.name for table in TABLES), *EVALUATIONS, DOWNSTREAM_TABLE]:
         assert len(re.findall(rf"<!-- table {name} -->.*?<!-- end {name} -->", page, re.DOTALL)) == 1
 
 
@@ -176,6 +177,28 @@ def test_the_report_fills_its_place_in_the_page_and_nothing_else(tmp_path: Path)
     assert [path.name for path in written] == ["tray_stitch.json", "tray_stitch.png", "page.md"]
     row = json.loads(written[0].read_text())["rows"]["Actionable Models"]
     assert row["tasks"][TASK]["episodes"] == ["1101" * 5] * 3
+
+
+def test_downstream_studies_have_a_line_for_each_number_of_episodes(tmp_path: Path) -> None:
+    def row(arm: str, episodes: int, rate: float | None) -> dict[str, Any]:
+        return {"arm": arm, "episodes": episodes, "seeds": 3, "rate": rate, "interval": [0.0, 0.5]}
+
+    rows = [row("scratch", 50, 0.02), row("pretrained", 50, 0.2), row("scratch", 25, 0.0), row("pretrained", 25, None)]
+    estimate = {"mean": 0.18, "interval": [0.05, 0.31], "p": 0.01}
+    content = {"success": rows, "differences": [{"arm": "pretrained", "episodes": 50, "method": estimate}]}
+    folder = tmp_path / "downstream_banana" / "comparison"
+    folder.mkdir(parents=True)
+    (folder / "comparison.json").write_text(json.dumps(content))
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table downstream -->\n<!-- end downstream -->\n")
+    written = write_report(tmp_path, results=tmp_path / "results", page=page)
+    assert [path.name for path in written] == ["downstream.json", "page.md"]
+    assert page.read_text().splitlines()[1:-1] == [
+        "| task | labelled episodes | seeds | scratch | pretrained | *pretrained - scratch* |",
+        "|---|---|---|---|---|---|",
+        "| grasp banana | 25 | 3 | 0 [0, 50] |  |  |",
+        "| grasp banana | 50 | 3 | 2 [0, 50] | 20 [0, 50] | +18 [+5, +31] |",
+    ]
 
 
 def test_evaluations_under_other_conditions_have_a_table_of_their_own(tmp_path: Path) -> None:
