@@ -5,7 +5,8 @@ python -m study.gpu_training CONFIG.yaml --data PACKED --out DIR [--seed 0] [--m
 For machines that have torch and NumPy alone, and for images, where `am-ray pretrain` on one CPU takes hours. An update is
 captured once as a CUDA graph and replayed: without that, launching its thousand small kernels takes most of the time. With
 ``--minutes`` training lasts as long, and the learning rate falls by the clock. Draws differ from those of `am-ray
-pretrain`, so the weights do; the settings mean the same.
+pretrain`, so the weights do; the settings mean the same. Before an update is captured it is done 20 times, on one batch, and these
+are not counted. The last 200 episodes are kept out of training, for the log. Training cannot be resumed: stopped, it starts over.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 from am_ray.core.relabel import relabel
@@ -30,7 +30,8 @@ from am_ray.models.policy import build_model
 from am_ray.models.precision import is_emulated, network_precision
 from am_ray.settings import AlgorithmSettings, TrainingSettings
 from am_ray.settings_reader import read_settings
-from am_ray.types import EpisodeBlock, TransitionBatch
+from am_ray.strict_yaml import apply_overrides, load_yaml
+from am_ray.types import DatasetError, EpisodeBlock, TransitionBatch
 from study.packed import Packed, unpack
 
 _DRAWN_UPDATES = 64
@@ -149,7 +150,8 @@ class Trainer:
         out.loss.backward()
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        torch.nn.utils.clip_grads_with_norm_(self._parameters, self.settings.optimization.max_gradient_norm, norm)
+        if self.settings.optimization.max_gradient_norm:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, self.settings.optimization.max_gradient_norm, norm)
         self._optimizer.step()
         self.model.update_averages()
         self.metrics = out.metrics | {"train/loss": out.loss.detach(), "train/gradient_norm": norm}
@@ -170,6 +172,10 @@ def train(
     packed: Packed, settings: AlgorithmSettings, out: Path, *, seed: int, updates: int, minutes: float, every: int
 ) -> None:
     """Trains and writes ``out/log.jsonl`` and the last weights as a checkpoint (no optimizer state)."""
+    if len(packed.block.num_transitions) <= _HELD_OUT:
+        raise DatasetError(
+            f"{len(packed.block.num_transitions)} episodes; expected more than the {_HELD_OUT} that are kept out of training."
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     if is_emulated(settings.optimization.precision, device):
@@ -203,16 +209,8 @@ def train(
 
 def read_config(path: str | Path, changes: list[str]) -> tuple[AlgorithmSettings, int]:
     """The algorithm's settings of a config file, and its number of updates."""
-    content = yaml.safe_load(Path(path).read_text())
-    algorithm = content.get("algorithm", {})
-    for change in changes:
-        name, _, value = change.partition("=")
-        *groups, last = name.split(".")
-        entry = algorithm
-        for group in groups:
-            entry = entry.setdefault(group, {})
-        entry[last] = yaml.safe_load(value)
-    settings = read_settings(AlgorithmSettings, algorithm, str(path))
+    content = apply_overrides(load_yaml(path), [f"algorithm.{change}" for change in changes])
+    settings = read_settings(AlgorithmSettings, content.get("algorithm", {}), str(path))
     training = read_settings(TrainingSettings, content.get("training", {}), str(path))
     return settings, training.updates
 

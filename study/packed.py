@@ -3,9 +3,10 @@
 python -m study.packed DATASET --out DIR [--images-only] [--parts 2]
 
 Frames of one camera and one light hold about a thousand colours: a byte for the 255 most frequent ones, two more bytes for
-the others, and LZMA on top take 300 bytes a frame of 64 x 64 pixels, where PNG takes 2,000. Nothing is lost.
+the others, and LZMA on top take 300 bytes a frame of 64 x 64 pixels, where PNG takes 2,000. Nothing of them is lost; labels
+are left out.
 
-DIR/description.json    the spec, where the data came from, episodes of each part
+DIR/description.json    the spec, and where the data came from
 DIR/scale.npz           mean, std and action_pool of the whole dataset
 DIR/part-0.npz          episodes: actions, num_transitions, one-dimensional features, frames
 """
@@ -71,6 +72,8 @@ def pack(dataset: str | Path, out: str | Path, *, parts: int = 1, images_only: b
     arrays: dict[str, Any] = {f"mean.{name}": value for name, value in statistics.mean.items()}
     arrays |= {f"std.{name}": value for name, value in statistics.std.items()}
     np.savez(folder / "scale.npz", action_pool=statistics.action_pool, **arrays)
+    for stale in folder.glob("part-*.npz"):
+        stale.unlink()
     for part in range(parts):
         block = source.read_window(tuple(source.row_groups)[part::parts])
         content: dict[str, Any] = {"actions": block.actions, "num_transitions": block.num_transitions}
@@ -119,6 +122,10 @@ def unpack(folder: str | Path) -> Packed:
 
 
 def _packed_frames(name: str, frames: np.ndarray) -> dict[str, np.ndarray]:
+    if frames.shape[-1] != 3:
+        raise DatasetError(
+            f"{name}: frames of {frames.shape[-1]} channels; packing takes three. Train with 'am-ray pretrain'."
+        )
     streams = [frames[first : first + _FRAMES_PER_STREAM] for first in range(0, len(frames), _FRAMES_PER_STREAM)]
     counts = sum(np.bincount(_as_number(stream).ravel(), minlength=1 << 24) for stream in streams)
     palette = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].astype(np.uint32)

@@ -26,6 +26,8 @@ _SEARCH = "models/test_settings_matter.py::test_every_setting_of_the_search_chan
 _NETWORKS = "models/test_settings_matter.py::test_every_setting_of_the_networks_changes_the_loss"
 _VECTORS = "models/test_settings_matter.py::test_every_setting_of_vectors_changes_the_loss"
 _CLONING = "models/test_settings_matter.py::test_every_setting_of_cloning_changes_the_loss"
+_AUXILIARY = "models/test_settings_matter.py::test_the_auxiliary_cloning_loss_teaches_the_critics_encoder"
+_MIRROR = "models/test_augmentation.py::test_a_mirror_turns_images_and_the_named_entries_of_half_the_transitions"
 _WEIGHTS = "algorithm/test_settings_matter.py::test_a_setting_of_training_changes_the_trained_weights"
 _RESOURCES = "algorithm/test_settings_matter.py::test_resources_are_what_ray_is_asked_for"
 _DRAW = "data/test_settings_matter.py::test_settings_of_the_draw_change_the_blocks"
@@ -63,7 +65,8 @@ WHERE: dict[str, dict[str, str]] = {
             "target_cem_iterations",
         ],
         _LOSS,
-    ),
+    )
+    | {"cloning_weight": _AUXILIARY},
     "CemSettings": dict.fromkeys(["num_samples", "num_iterations", "num_elites", "data_share", "min_std"], _SEARCH),
     "ModelSettings": dict.fromkeys(
         [
@@ -73,6 +76,8 @@ WHERE: dict[str, dict[str, str]] = {
             "head_depth",
             "layer_norm",
             "image_channels",
+            "image_blocks",
+            "mirror_action",
             "image_shift",
             "proposal",
             "proposal_samples",
@@ -80,7 +85,7 @@ WHERE: dict[str, dict[str, str]] = {
         _NETWORKS,
     )
     | dict.fromkeys(["goal_difference", "entity_slots", "entity_width"], _VECTORS)
-    | {"task_goal": _TASK},
+    | {"task_goal": _TASK, "mirror_state": _MIRROR},
     "OptimizationSettings": {
         **dict.fromkeys(
             ["learning_rate", "batch_size", "max_gradient_norm", "weight_decay", "target_update_rate", "precision"],

@@ -38,7 +38,8 @@ class TrayEnv(gym.Env[dict[str, Any], npt.NDArray[np.float32]]):
         arm: ``panda`` or ``gantry``.
         kinds: Object kinds with a slot in the state.
         container: ``bin``, ``plate`` or ``None``.
-        observation: ``state``, ``image``, ``image_gripper`` or ``both``, see `Tray`.
+        observation: ``state``, ``image``, ``image_gripper`` or ``both``, see `Tray`. With ``image_gripper`` the goal, too, has the
+            gripper's pose, which policies trained on such data do not look at.
         image_size: Height and width of image observations in pixels.
         max_episode_steps: Actions per episode.
         num_objects: Objects per episode; ``None`` means one of each kind.

@@ -27,6 +27,22 @@ class Augmentation:
         self._has_images = any(len(shape) == 3 for shape in spec.observation_shapes.values())
         self._shift = settings.image_shift
         self._mirror_action, self._mirror_state = list(settings.mirror_action), list(settings.mirror_state)
+        self._refuse_what_a_mirror_cannot_turn(spec)
+
+    def _refuse_what_a_mirror_cannot_turn(self, spec: DataSpec) -> None:
+        if self._mirror_action and not self._has_images:
+            raise SettingsError(
+                f"model.mirror_action: got {self._mirror_action} for data without images; expected data with a camera. Leave it empty."
+            )
+        for name in ("mirror_action", "mirror_state"):
+            entries = self._mirror_action if name == "mirror_action" else self._mirror_state
+            if len(set(entries)) < len(entries):
+                raise SettingsError(f"model.{name}: got {entries}; expected each entry once. Correct the list.")
+        if self._mirror_state and spec.goal_indices.get(STATE) is not None:
+            raise SettingsError(
+                f"model.mirror_state: got {self._mirror_state} for goals of the state's entries {spec.goal_indices[STATE]}; "
+                f"expected goals of the whole state, or of images alone. Leave both lists empty."
+            )
         for entry in self._mirror_action:
             if not 0 <= entry < spec.action_dim or spec.action_low[entry] != -spec.action_high[entry]:
                 raise SettingsError(

@@ -42,6 +42,8 @@ _COPIES = {
     "acting_network.": ("network.",),
     "acting_proposal.": ("proposal.",),
 }
+# A head that has a part in nothing but an auxiliary loss.
+_AUXILIARY = "cloning_head."
 _NAME = re.compile(r"checkpoint-(\d{9,})")
 
 
@@ -211,7 +213,7 @@ def acting_weights(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     `read_checkpoint` gives the networks that learn, and the target's, these weights too.
     """
     copies = tuple(prefix for prefixes in _COPIES.values() for prefix in prefixes)
-    return {name: value for name, value in weights.items() if not name.startswith(copies)}
+    return {name: value for name, value in weights.items() if not name.startswith((*copies, _AUXILIARY))}
 
 
 def _with_copies(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -278,11 +280,15 @@ def load_policy(path: str | Path, *, seed: int = 0) -> CheckpointPolicy:
 def load_weights(model: nn.Module, weights: Mapping[str, np.ndarray], *, where: str) -> None:
     """Copies the weights into the model; every key and shape must agree, for a partial load would pass silently.
 
+    A head of an auxiliary loss may be on either side alone: the model keeps its own, or does without.
+
     Raises:
         CheckpointError: A key is missing, left over or of another shape.
     """
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: value.shape for name, value in weights.items()}
+    weights = {name: value for name, value in weights.items() if name in own or not name.startswith(_AUXILIARY)}
+    kept = {n: value for n, value in model.state_dict().items() if n.startswith(_AUXILIARY) and n not in weights}
+    found = {name: value.shape for name, value in weights.items()} | {n: tuple(x.shape) for n, x in kept.items()}
     wrong = [
         f"{name} is {found.get(name, 'missing')}, expected {own.get(name, 'none')}"
         for name in sorted(own.keys() | found.keys())
@@ -293,7 +299,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, np.ndarray], *, where: 
             f"{where}: {len(wrong)} of {len(own)} weights do not fit the network of these settings: {'; '.join(wrong[:3])}. "
             f"Use the model settings (width, depth, ...) and the data that the checkpoint was made with."
         )
-    model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+    model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()} | kept)
 
 
 def _checkpoint_dirs(run_dir: Path) -> list[Path]:

@@ -16,8 +16,9 @@ EMULATED = (
 
 def is_emulated(precision: Precision, device: torch.device) -> bool:
     """Whether the device has no such numbers, so that torch computes with them far slower than with float32."""
-    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported
-    return precision == "bfloat16" and device.type == "cpu" and not supported()
+    if precision != "bfloat16" or device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def network_precision(precision: Precision, device: torch.device) -> torch.autocast:

@@ -52,6 +52,8 @@ def test_without_images_a_batch_passes_as_it_is(state_spec: DataSpec) -> None:
             r"mirror_state: got \[3\].*a state of 3 entries",
         ),
         ((-1.0, 1.0), ModelSettings(mirror_state=(0,)), "mirrored entries of the action"),
+        ((-1.0, 1.0), ModelSettings(mirror_action=(1, 1)), r"mirror_action: got \[1, 1\]; expected each entry once"),
+        ((-1.0, 1.0), ModelSettings(mirror_action=(1,), mirror_state=(2, 2)), "mirror_state.*each entry once"),
     ],
 )
 def test_entries_that_a_mirror_cannot_turn_are_refused(bounds: tuple, settings: ModelSettings, message: str) -> None:
@@ -59,3 +61,12 @@ def test_entries_that_a_mirror_cannot_turn_are_refused(bounds: tuple, settings: 
     spec = DataSpec(SPEC.observation_shapes, SPEC.goal_indices, (low,) * 4, (high,) * 4)
     with pytest.raises(SettingsError, match=message):
         Augmentation(spec, settings)
+
+
+def test_a_mirror_needs_images_and_goals_that_it_can_turn() -> None:
+    vectors = DataSpec({"state": (3,)}, {"state": None}, (-1.0,), (1.0,))
+    with pytest.raises(SettingsError, match="for data without images"):
+        Augmentation(vectors, ModelSettings(mirror_action=(0,)))
+    part = DataSpec(SPEC.observation_shapes, {"front": None, "state": (1, 2)}, (-1.0,), (1.0,))
+    with pytest.raises(SettingsError, match=r"goals of the state's entries \(1, 2\)"):
+        Augmentation(part, ModelSettings(mirror_action=(0,), mirror_state=(1,)))

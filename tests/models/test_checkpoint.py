@@ -270,3 +270,16 @@ def test_weights_that_act_are_enough_to_act_and_to_begin_with(tmp_path: Path, me
         group, _, rest = name.partition(".")
         source = f"acting_{name}" if group == "proposal" else f"{averaged.get(group, group)}.{rest}" if rest else name
         np.testing.assert_array_equal(value, moved[source])
+
+
+@pytest.mark.parametrize(("had", "has"), [(0.1, 0.0), (0.0, 0.1), (0.1, 0.1)])
+def test_an_auxiliary_head_may_be_on_either_side_alone(had: float, has: float) -> None:
+    before, now = (replace(SETTINGS, critic=replace(SETTINGS.critic, cloning_weight=weight)) for weight in (had, has))
+    weights = {name: value.numpy() + 1.0 for name, value in make_model(before).state_dict().items()}
+    model = make_model(now)
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    load_weights(model, weights, where="here")
+    for name, value in model.state_dict().items():
+        expected = weights[name] if name in weights else own[name].numpy()
+        np.testing.assert_array_equal(value.numpy(), expected)
+    assert any(name.startswith("cloning_head.") for name in own) is (has > 0.0)

@@ -57,6 +57,25 @@ def test_frames_of_too_many_colours_are_refused(dataset: Path, tmp_path: Path, m
         packed.pack(dataset, tmp_path)
 
 
+def test_training_by_the_clock_ends_by_it_and_too_few_episodes_are_refused(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed.pack(dataset, tmp_path / "packed")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "{algorithm: {model: {width: 8, image_channels: [4]}, optimization: {batch_size: 8, max_gradient_norm: 0}}}"
+    )
+    settings, _ = gpu_training.read_config(config, [])
+    found = packed.unpack(tmp_path / "packed")
+    with pytest.raises(DatasetError, match="12 episodes; expected more than the 200"):
+        gpu_training.train(found, settings, tmp_path / "no", seed=0, updates=5, minutes=0.0, every=5)
+    monkeypatch.setattr(gpu_training, "_HELD_OUT", 2)
+    gpu_training.train(found, settings, tmp_path / "run", seed=0, updates=1, minutes=0.1, every=10_000)
+    last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
+    assert last["update"] > 1
+    assert 6.0 <= last["seconds"] < 60.0
+
+
 @pytest.mark.parametrize("method", ["actionable_models", "behavior_cloning"])
 def test_training_learns_and_leaves_a_checkpoint_that_acts(
     dataset: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch

@@ -92,6 +92,11 @@ def test_cloning_has_the_networks_and_the_budget_of_what_it_is_compared_with() -
             )
 
 
+def test_the_recipe_of_the_image_study_is_that_of_the_reference_data() -> None:
+    one, other = (load_yaml(ROOT / "datasets" / f"{name}.yaml") for name in ("tray_play", "tray_play_image64"))
+    assert one | {"observation": "image_gripper"} == other
+
+
 def test_image_runs_differ_in_what_their_names_say_alone() -> None:
     ours, plain, cloning, images_only = (
         read_config(ROOT / "tune_configs/study" / f"{run.config}.yaml", list(run.changes))[0] for run in IMAGE_RUNS
