@@ -43,7 +43,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name() -> None:
         ({"kinds": ["box", "pear"], "num_objects": [1, 2]}, "pear"),
         ({"num_objects": [3, 9]}, r"num_objects: got \(3, 9\)"),
         ({"num_actions": [20, 10]}, "low and high"),
-        ({"observation": "depth"}, "state, image or both"),
+        ({"observation": "depth"}, "state, image, image_gripper, both"),
         ({"image_size": 4}, "8 pixels"),
         ({"episodes_per_scene": 0}, "episodes_per_scene: got 0"),
         ({"mixture": {"juggle": 1.0}}, "juggle"),
