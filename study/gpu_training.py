@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from am_ray.models.precision import is_emulated, network_precision
 from am_ray.settings import AlgorithmSettings, TrainingSettings
 from am_ray.settings_reader import read_settings
 from am_ray.strict_yaml import apply_overrides, load_yaml
-from am_ray.types import DatasetError, EpisodeBlock, TransitionBatch
+from am_ray.types import DatasetError, TransitionBatch
 from study.packed import Packed, unpack
 
 _DRAWN_UPDATES = 64
@@ -45,8 +45,9 @@ Indices = Tensor  # (6, b) int64: row, goal_row, num_steps, source, is_end, next
 class DeviceReplay:
     """Episodes on the device; batches are drawn by the kernel that `am-ray pretrain` uses."""
 
-    def __init__(self, block: EpisodeBlock, settings: AlgorithmSettings, device: torch.device) -> None:
-        self._block, self._settings, self._device = block, settings, device
+    def __init__(self, packed: Packed, settings: AlgorithmSettings, device: torch.device) -> None:
+        block = packed.block
+        self._block, self._spec, self._settings, self._device = block, packed.spec, settings, device
         self.observations = {name: torch.from_numpy(x).to(device) for name, x in block.observations.items()}
         self.actions = torch.from_numpy(block.actions).to(device)
 
@@ -75,13 +76,13 @@ class DeviceReplay:
             table = np.stack([x.astype(np.int64) for x in (*rows, *rest)])
             yield from torch.split(torch.from_numpy(table).to(self._device), size, dim=1)
 
-    def batch(self, indices: Indices, goals: Mapping[str, Any]) -> TransitionBatch[Tensor]:
+    def batch(self, indices: Indices) -> TransitionBatch[Tensor]:
+        """`am_ray.core.relabel.gather` on the device."""
         row, goal_row, num_steps, source, is_end, next_is_final = indices.unbind()
-        goal = {name: self.observations[name][goal_row] for name in goals}
         return TransitionBatch(
             observation={name: x[row] for name, x in self.observations.items()},
             next_observation={name: x[row + 1] for name, x in self.observations.items()},
-            goal={n: x if goals[n] is None else x[:, list(goals[n])] for n, x in goal.items()},
+            goal=self._spec.goal_of({name: self.observations[name][goal_row] for name in self._spec.goal_indices}),
             action=self.actions[row],
             next_action=self.actions[row + 1],
             next_is_final=next_is_final.bool(),
@@ -98,8 +99,7 @@ class Trainer:
         torch.manual_seed(seed)
         self.settings, self.device = settings, device
         self.model: Any = build_model(packed.spec, packed.statistics, settings).to(device)
-        self._replay = DeviceReplay(packed.block, settings, device)
-        self._goals = packed.spec.goal_indices
+        self._replay = DeviceReplay(packed, settings, device)
         self._parameters = self.model.trainable_parameters()
         on_gpu = device.type == "cuda"
         rate, decay = settings.optimization.learning_rate, settings.optimization.weight_decay
@@ -142,7 +142,7 @@ class Trainer:
         context = network_precision(self.settings.optimization.precision, self.device)
         context._cache_enabled = False  # casts of weights must be part of the graph
         with context:
-            return self.model.loss(self._replay.batch(indices, self._goals), generator=self._generator)
+            return self.model.loss(self._replay.batch(indices), generator=self._generator)
 
     def _step(self) -> None:
         out = self._loss(self._indices)
@@ -159,9 +159,8 @@ class Trainer:
     @torch.no_grad()
     def validation(self) -> dict[str, float]:
         """Means over episodes kept out of training, by the weights that learn."""
-        rows = [torch.stack(list(self._loss(indices).metrics.values())) for indices in self._validation]
-        names = list(self._loss(self._validation[0]).metrics)
-        return dict(zip(names, torch.stack(rows).nanmean(0).tolist(), strict=True))
+        rows = [self._loss(indices).metrics for indices in self._validation]
+        return {name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]}
 
     def state(self) -> TrainingState:
         weights = {name: value.cpu().numpy().copy() for name, value in self.model.state_dict().items()}

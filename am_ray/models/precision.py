@@ -10,7 +10,7 @@ Precision = Literal["float32", "bfloat16"]
 
 EMULATED = (
     "optimization.precision: got bfloat16 on a processor without it (AVX512); it is emulated, and an update from images takes "
-    "some 80 times as long. Set float32."
+    "ten times as long (measured on one). Set float32."
 )
 
 
