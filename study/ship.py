@@ -10,12 +10,12 @@ import dataclasses
 from pathlib import Path
 
 from am_ray.models.checkpoint import (
-    acting_weights,
     find_checkpoint,
     read_checkpoint,
     verify_checkpoint,
     write_checkpoint,
 )
+from am_ray.models.weights import acting_weights
 
 
 def ship(run: str | Path, out: str | Path, *, dataset: str) -> None:

@@ -21,8 +21,9 @@ from am_ray.core.schedule import decayed_rate
 from am_ray.core.updates import step_if_finite
 from am_ray.data.pipeline_threads import join_pipeline_threads
 from am_ray.memory_reuse import reuse_freed_memory
-from am_ray.models.checkpoint import TrainingState, load_weights
+from am_ray.models.checkpoint import TrainingState
 from am_ray.models.precision import EMULATED, is_emulated
+from am_ray.models.weights import load_weights
 from am_ray.settings import OptimizationSettings
 from am_ray.types import AmRayError, CheckpointError, SettingsError, TransitionBatch
 

@@ -16,8 +16,9 @@ from am_ray.data.labelled import task_labels
 from am_ray.data.manifest import Manifest
 from am_ray.data.reader import read_dataset, read_manifest
 from am_ray.models.actionable_model import ActionableModel
-from am_ray.models.checkpoint import find_checkpoint, load_weights, read_checkpoint
+from am_ray.models.checkpoint import find_checkpoint, read_checkpoint
 from am_ray.models.task_goal import start_task_at
+from am_ray.models.weights import load_weights
 from am_ray.settings import AlgorithmSettings, ModelSettings, TaskSettings
 from am_ray.settings_reader import to_mapping
 from am_ray.types import CheckpointError, DataSpec, DataStatistics, TaskExamples

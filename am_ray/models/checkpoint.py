@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from am_ray.models.hashed_files import MANIFEST, read_hashed_files, refuse_pickles, sync_directory, write_hashed_files
 from am_ray.models.policy import GoalConditionedPolicy, Model, build_model
+from am_ray.models.weights import load_weights, with_copies
 from am_ray.settings import AlgorithmSettings
 from am_ray.settings_reader import read_settings, settings_sha256, to_mapping
 from am_ray.types import CheckpointError, DataSpec, DataStatistics, SettingsError
@@ -36,14 +35,6 @@ FORMAT_VERSION = 1
 _DESCRIPTION = "checkpoint.json"
 _WEIGHTS, _OPTIMIZER, _STATISTICS = "weights.safetensors", "optimizer.safetensors", "statistics.safetensors"
 _FILES = (_WEIGHTS, _OPTIMIZER, _STATISTICS, _DESCRIPTION)
-# Averaged copy -> what it is the average of, or another copy: left out of a checkpoint of acting weights alone.
-_COPIES = {
-    "acting_critic.": ("critic.", "target_critic."),
-    "acting_network.": ("network.",),
-    "acting_proposal.": ("proposal.",),
-}
-# A head that has a part in nothing but an auxiliary loss.
-_AUXILIARY = "cloning_head."
 _NAME = re.compile(r"checkpoint-(\d{9,})")
 
 
@@ -187,7 +178,7 @@ def read_checkpoint(directory: str | Path) -> Checkpoint:
     try:
         arrays = load(files[_STATISTICS])
         state = TrainingState(
-            weights=_with_copies(load(files[_WEIGHTS])),
+            weights=with_copies(load(files[_WEIGHTS])),
             optimizer=load(files[_OPTIMIZER]),
             update=int(description["update"]),
             skipped_updates=int(description["skipped_updates"]),
@@ -205,27 +196,6 @@ def read_checkpoint(directory: str | Path) -> Checkpoint:
             f"{directory}: hashes agree but the content does not fit this version of am-ray ({error}). "
             f"It was written by am-ray {description.get('am_ray_version')}; use that version."
         ) from error
-
-
-def acting_weights(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The weights that act, a third of all: a checkpoint of them acts alike, and is a start for fine-tuning.
-
-    `read_checkpoint` gives the networks that learn, and the target's, these weights too.
-    """
-    copies = tuple(prefix for prefixes in _COPIES.values() for prefix in prefixes)
-    return {name: value for name, value in weights.items() if not name.startswith((*copies, _AUXILIARY))}
-
-
-def _with_copies(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The inverse of `acting_weights`; whole weights stay as they are."""
-    copied = {
-        prefix + name.removeprefix(averaged): value
-        for averaged, prefixes in _COPIES.items()
-        for name, value in weights.items()
-        if name.startswith(averaged)
-        for prefix in prefixes
-    }
-    return copied | weights
 
 
 def latest_valid_checkpoint(run_dir: str | Path) -> Path | None:
@@ -275,31 +245,6 @@ def load_policy(path: str | Path, *, seed: int = 0) -> CheckpointPolicy:
     model = build_model(checkpoint.spec, checkpoint.statistics, checkpoint.settings)
     load_weights(model, checkpoint.state.weights, where=str(directory))
     return CheckpointPolicy(model, checkpoint.metadata, seed=seed)
-
-
-def load_weights(model: nn.Module, weights: Mapping[str, np.ndarray], *, where: str) -> None:
-    """Copies the weights into the model; every key and shape must agree, for a partial load would pass silently.
-
-    A head of an auxiliary loss may be on either side alone: the model keeps its own, or does without.
-
-    Raises:
-        CheckpointError: A key is missing, left over or of another shape.
-    """
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    weights = {name: value for name, value in weights.items() if name in own or not name.startswith(_AUXILIARY)}
-    kept = {n: value for n, value in model.state_dict().items() if n.startswith(_AUXILIARY) and n not in weights}
-    found = {name: value.shape for name, value in weights.items()} | {n: tuple(x.shape) for n, x in kept.items()}
-    wrong = [
-        f"{name} is {found.get(name, 'missing')}, expected {own.get(name, 'none')}"
-        for name in sorted(own.keys() | found.keys())
-        if own.get(name) != found.get(name)
-    ]
-    if wrong:
-        raise CheckpointError(
-            f"{where}: {len(wrong)} of {len(own)} weights do not fit the network of these settings: {'; '.join(wrong[:3])}. "
-            f"Use the model settings (width, depth, ...) and the data that the checkpoint was made with."
-        )
-    model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()} | kept)
 
 
 def _checkpoint_dirs(run_dir: Path) -> list[Path]:

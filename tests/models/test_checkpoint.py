@@ -23,15 +23,14 @@ from am_ray.models import hashed_files
 from am_ray.models.checkpoint import (
     Checkpoint,
     TrainingState,
-    acting_weights,
     find_checkpoint,
     latest_valid_checkpoint,
-    load_weights,
     read_checkpoint,
     save_checkpoint,
     verify_checkpoint,
 )
 from am_ray.models.policy import GoalConditionedPolicy, Model, build_model
+from am_ray.models.weights import acting_weights, load_weights
 from am_ray.settings import AlgorithmSettings, ModelSettings
 from am_ray.types import CheckpointError, DataSpec, DataStatistics
 
