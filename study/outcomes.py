@@ -17,6 +17,7 @@ from am_ray.comparison.intervals import (
     policies_difference,
     rate_interval,
 )
+from am_ray.evaluation.tasks import episode_seeds
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,29 @@ def cell(trials: Sequence[Mapping[str, Any]], where: Mapping[str, Any]) -> Cell 
         updates=int(alike[0]["update"]),
         minutes=float(np.mean([trial["minutes"] for trial in alike])),
     )
+
+
+def published_cells(content: Mapping[str, Any]) -> dict[str, Cell]:
+    """Of a table's file in docs/results/, by label: the starts follow from the evaluation seed."""
+    seeds = {sweep["evaluation_seed"] for sweep in content.get("sweeps", {}).values()}
+    if len(seeds) != 1:  # rows that did not meet the same starts are not compared
+        return {}
+    (evaluation_seed,) = seeds
+    return {
+        label: Cell(
+            seeds=tuple(row["seeds"]),
+            starts={
+                name: tuple(episode_seeds(evaluation_seed, name, task["n"])) for name, task in row["tasks"].items()
+            },
+            outcomes={
+                name: np.array([[np.nan if one == "-" else float(one) for one in line] for line in task["episodes"]])
+                for name, task in row["tasks"].items()
+            },
+            updates=int(row["updates"]),
+            minutes=float(row["minutes"]),
+        )
+        for label, row in content["rows"].items()
+    }
 
 
 def difference(one: Cell, other: Cell, task: str) -> DifferenceEstimate:

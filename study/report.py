@@ -1,4 +1,7 @@
-"""Tables and figures of what has been run: docs/results/ and the marked places of docs/RESULTS.md."""
+"""Tables and figures of what has been run: docs/results/ and the marked places of docs/RESULTS.md.
+
+A row that was not run here stays as docs/results/ has it, so that a study can be run in pieces, on several machines.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from study.conditions import CONDITIONS
 from study.downstream import DOWNSTREAM_TABLE, downstream_lines, read_comparisons
 from study.figures import ablation_figure
 from study.images import IMAGE_RUNS, IMAGES_TABLE
-from study.outcomes import Cell, cell, difference, read_sweep
+from study.outcomes import Cell, cell, difference, published_cells, read_sweep
 from study.plan import PICTURES
 from study.texts import difference_text, rate_text
 
@@ -58,6 +61,7 @@ TABLES = (
         "tray_play_10k",
         (
             Row("Actionable Models, no chaining", "tray_play_10k"),
+            Row("with the auxiliary cloning loss", "tray_play_10k_auxiliary"),
             Row("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
         ),
     ),
@@ -95,11 +99,12 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
     results.mkdir(parents=True, exist_ok=True)
     written = []
     for table in TABLES:
-        cells = _cells(table, runs)
-        if not cells:
+        if not any(cell(read_sweep(runs / row.sweep), row.where) for row in table.rows):
             continue
         data = results / f"{table.name}.json"
-        data.write_text(json.dumps(_to_json(table, cells, runs), indent=1) + "\n", encoding="utf-8")
+        published = _read(data)
+        cells = _cells(table, runs, published)
+        data.write_text(json.dumps(_to_json(table, cells, runs, published), indent=1) + "\n", encoding="utf-8")
         picture = results / f"{table.name}.png"
         ablation_figure(cells, picture)
         written += [data, picture]
@@ -147,9 +152,12 @@ def markdown(cells: Mapping[str, Cell]) -> str:
 
 def _evaluation_lines(name: str, files: Mapping[str, Path], results: Path) -> list[str]:
     """The table's lines, and its numbers as one file beside the others; nothing if none was evaluated."""
-    found = {label: json.loads(path.read_text(encoding="utf-8")) for label, path in files.items() if path.exists()}
-    if not found:
+    if not any(path.exists() for path in files.values()):
         return []
+    published = _read(results / f"{name}.json")
+    found = {
+        label: _read(path) or published[label] for label, path in files.items() if path.exists() or label in published
+    }
     (results / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     tasks = list(next(iter(found.values()))["tasks"])
     lines = [f"| | {' | '.join(task.replace('_', ' ') for task in tasks)} |", "|---" * (len(tasks) + 1) + "|"]
@@ -161,20 +169,33 @@ def _evaluation_lines(name: str, files: Mapping[str, Path], results: Path) -> li
     return lines
 
 
-def _cells(table: Table, runs: Path) -> dict[str, Cell]:
-    found = {row.label: cell(read_sweep(runs / row.sweep), row.where) for row in table.rows}
-    return {label: entry for label, entry in found.items() if entry is not None}
+def _cells(table: Table, runs: Path, published: Mapping[str, Any]) -> dict[str, Cell]:
+    """Of each row what has more training seeds: what was run, or what was published."""
+    before = published_cells(published)
+    cells = {}
+    for row in table.rows:
+        found = [cell(read_sweep(runs / row.sweep), row.where), before.get(row.label)]
+        known = [entry for entry in found if entry is not None]
+        if known:
+            cells[row.label] = max(known, key=lambda entry: len(entry.seeds))
+    return cells
 
 
-def _to_json(table: Table, cells: Mapping[str, Cell], runs: Path) -> dict[str, Any]:
-    sources = {
-        row.sweep: _source(runs / row.sweep) for row in table.rows if (runs / row.sweep / "results.json").exists()
-    }
+def _to_json(table: Table, cells: Mapping[str, Cell], runs: Path, published: Mapping[str, Any]) -> dict[str, Any]:
+    sources = dict(published.get("sweeps", {}))
+    for row in table.rows:
+        if (runs / row.sweep / "results.json").exists():
+            sources[row.sweep] = _source(runs / row.sweep)
     return {
         "table": table.name,
         "sweeps": sources,
         "rows": {label: _cell_json(found) for label, found in cells.items()},
     }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file's content; nothing if there is no such file."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def _source(folder: Path) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import am_ray
 from am_ray.cli.main import _parser
 from am_ray.envs.goal_env import TrayEnv
 from am_ray.envs.recipe import load_recipe
+from am_ray.evaluation.tasks import episode_seeds
 from am_ray.models.checkpoint import read_checkpoint
 from am_ray.settings_reader import read_settings
 from am_ray.strict_yaml import load_yaml
@@ -46,13 +49,21 @@ def settings_of(step: Step) -> StudySettings:
 
 
 def write_sweep(
-    folder: Path, episodes: dict[tuple[float, int], str], key: str = "algorithm.relabel.chaining_ratio"
+    folder: Path,
+    episodes: dict[tuple[float, int], str],
+    key: str = "algorithm.relabel.chaining_ratio",
+    seeds: Sequence[int] = range(7, 1000),
 ) -> None:
     """A finished sweep; of each trial one character an episode, as docs/results/*.json has them."""
     trials: list[dict[str, Any]] = []
     for (value, seed), outcomes in episodes.items():
         listed = [
-            {"seed": 7 + n, "success": c == "1", "success_any_step": c == "1", "error": "crash" if c == "-" else None}
+            {
+                "seed": seeds[n],
+                "success": c == "1",
+                "success_any_step": c == "1",
+                "error": "crash" if c == "-" else None,
+            }
             for n, c in enumerate(outcomes)
         ]
         trials.append(
@@ -298,3 +309,29 @@ def test_a_shipped_checkpoint_is_the_policy_without_the_optimizer(tmp_path: Path
         averaged = name.replace("target_critic.", "critic.").replace("acting_critic.", "critic.")
         acts = original.state.weights.get(averaged.replace("critic.", "acting_critic.", 1), weights)
         np.testing.assert_array_equal(shipped.state.weights[name], acts)
+
+
+def test_a_row_that_was_not_run_here_stays_as_published(tmp_path: Path) -> None:
+    seeds = episode_seeds(EVALUATION_SEED, TASK, 4)
+    write_sweep(tmp_path / "both" / "tray_play_10k", {(0.0, 0): "10-1", (0.0, 1): "1110"}, seeds=seeds)
+    write_sweep(tmp_path / "both" / "tray_play_10k_cloning", {(0.0, 0): "1000", (0.0, 1): "0010"}, seeds=seeds)
+    page, results = tmp_path / "page.md", tmp_path / "results"
+    page.write_text("<!-- table tray_play_10k --><!-- end tray_play_10k -->")
+    write_report(tmp_path / "both", results=results, page=page)
+    both, text = (results / "tray_play_10k.json").read_text(), page.read_text()
+
+    (tmp_path / "here").mkdir()
+    shutil.copytree(tmp_path / "both" / "tray_play_10k", tmp_path / "here" / "tray_play_10k")
+    write_report(tmp_path / "here", results=results, page=page)
+    assert ((results / "tray_play_10k.json").read_text(), page.read_text()) == (both, text)
+
+
+def test_of_a_row_run_here_and_published_the_one_with_more_seeds_stays(tmp_path: Path) -> None:
+    seeds = episode_seeds(EVALUATION_SEED, TASK, 4)
+    write_sweep(tmp_path / "long" / "tray_play_10k", {(0.0, 0): "1111", (0.0, 1): "1111"}, seeds=seeds)
+    write_sweep(tmp_path / "short" / "tray_play_10k", {(0.0, 0): "0000"}, seeds=seeds)
+    page, results = tmp_path / "page.md", tmp_path / "results"
+    for runs in ("long", "short"):
+        write_report(tmp_path / runs, results=results, page=page)
+    (row,) = json.loads((results / "tray_play_10k.json").read_text())["rows"].values()
+    assert (row["seeds"], row["tasks"][TASK]["episodes"]) == ([0, 1], ["1111", "1111"])
