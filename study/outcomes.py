@@ -90,7 +90,7 @@ def published_cells(content: Mapping[str, Any]) -> dict[str, Cell]:
                 name: tuple(episode_seeds(evaluation_seed, name, task["n"])) for name, task in row["tasks"].items()
             },
             outcomes={
-                name: np.array([[np.nan if one == "-" else float(one) for one in line] for line in task["episodes"]])
+                name: np.concatenate([episode_row(line) for line in task["episodes"]])
                 for name, task in row["tasks"].items()
             },
             updates=int(row["updates"]),
@@ -98,6 +98,11 @@ def published_cells(content: Mapping[str, Any]) -> dict[str, Cell]:
         )
         for label, row in content["rows"].items()
     }
+
+
+def episode_row(text: str) -> np.ndarray:
+    """A policy's episodes ``(1, starts)`` from a character for each: 1 success, 0 none, - (here NaN) lost to the infrastructure."""
+    return np.array([[np.nan if one == "-" else float(one) for one in text]])
 
 
 def difference(one: Cell, other: Cell, task: str) -> DifferenceEstimate:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from am_ray.comparison.intervals import policies_difference
 from study.conditions import CONDITIONS
 from study.downstream import DOWNSTREAM_TABLE, downstream_lines, read_comparisons
 from study.figures import ablation_figure
 from study.images import IMAGE_RUNS, IMAGES_TABLE
-from study.outcomes import Cell, cell, difference, published_cells, read_sweep
+from study.outcomes import Cell, cell, difference, episode_row, published_cells, read_sweep
 from study.plan import PICTURES
 from study.texts import difference_text, rate_text
 
@@ -166,6 +167,23 @@ def _evaluation_lines(name: str, files: Mapping[str, Path], results: Path) -> li
             rate_text(content["tasks"][task]["success_rate"], content["tasks"][task]["interval"]) for task in tasks
         ]
         lines.append(f"| {label} | {' | '.join(rates)} |")
+    return lines + _paired_lines(found) if name == IMAGES_TABLE else lines
+
+
+def _paired_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The first policy's difference to each other one, over the starts that both met; of those that wrote their episodes."""
+    (first, one), *others = found.items()
+    lines = []
+    for label, other in others:
+        pairs = [
+            (task["outcomes"], other["tasks"][name]["outcomes"])
+            for name, task in one["tasks"].items()
+            if "outcomes" in task and "outcomes" in other["tasks"][name]
+        ]
+        if one["seed"] == other["seed"] and len(pairs) == len(one["tasks"]):
+            differences = [policies_difference(episode_row(a) - episode_row(b)) for a, b in pairs]
+            shown = ["" if d.mean is None else difference_text(d.mean, d.interval) for d in differences]
+            lines.append(f"| *{first} - {label[0].lower() + label[1:]}* | {' | '.join(shown)} |")
     return lines
 
 

@@ -22,12 +22,15 @@ class TaskResult:
         successes: With the goal reached at the last step.
         successes_any_step: With the goal reached at any step.
         infrastructure_failures: Episodes lost to a crash or a hang; not in ``n``.
+        outcomes: A character for each episode in order: 1 success, 0 none, - lost. Two policies met the same starts under
+            one seed, so a paired comparison can be made of them.
     """
 
     n: int
     successes: int
     successes_any_step: int
     infrastructure_failures: int
+    outcomes: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, results: Iterable[EpisodeResult]) -> TaskResult:
@@ -39,6 +42,7 @@ class TaskResult:
             successes=sum(result.success for result in counted),
             successes_any_step=sum(result.success_any_step for result in counted),
             infrastructure_failures=len(listed) - len(counted),
+            outcomes="".join("-" if r.error is not None else str(int(r.success)) for r in listed),
         )
 
     @property
@@ -58,6 +62,7 @@ class TaskResult:
             "interval": [_rounded(bound) for bound in self.interval],
             "success_any_step": _rounded(self.successes_any_step / self.n if self.n else None),
             "infrastructure_failures": self.infrastructure_failures,
+            "outcomes": self.outcomes,
         }
 
 

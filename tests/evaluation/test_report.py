@@ -20,7 +20,7 @@ def plain(table: object) -> str:
 
 def test_lost_episodes_are_not_counted_as_failures_of_the_policy() -> None:
     results = [episode(True, True)] * 3 + [episode(False, True)] + [episode(False, False, "crash")] * 2
-    assert TaskResult.of(results) == TaskResult(n=4, successes=3, successes_any_step=4, infrastructure_failures=2)
+    assert TaskResult.of(results) == TaskResult(4, 3, 4, infrastructure_failures=2, outcomes="1110--")
 
 
 def test_no_episode_counts() -> None:
@@ -31,6 +31,7 @@ def test_no_episode_counts() -> None:
         "interval": [0.0, 1.0],
         "success_any_step": None,
         "infrastructure_failures": 1,
+        "outcomes": "-",
     }
     assert "no episode counts, 1 failed" in plain(results_table({"ours": {"t": nothing}}))
 

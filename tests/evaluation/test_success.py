@@ -37,6 +37,7 @@ def test_a_perfect_and_a_useless_policy() -> None:
         "interval": [0.7225, 1.0],  # 10 / 13.8415
         "success_any_step": 1.0,
         "infrastructure_failures": 0,
+        "outcomes": "1111111111",
     }
     assert perfect.oracle is not None
     assert perfect.oracle["default"].success_rate == 1.0
