@@ -41,6 +41,11 @@ class RelabelSettings(Checked):
     # Random goals come from episodes recorded at most this many before or after (ours); 0: from all, the paper. For data whose
     # consecutive episodes share a scene, as a robot's do: another scene's states cannot be reached, and nothing chains there.
     chaining_window: int = bounded(0, 0, None)
+    # Instead of random goals, sub-sequences that go on in another episode of the window, from one of the so many states most like
+    # s_i (ours; states without images; docs/experiments_log.md). 0: random goals, the paper.
+    chaining_neighbors: int = bounded(0, 0, 1024)
+    # How unlike it such a state may be: root mean square over the entries, in their standard deviations.
+    chaining_distance: float = bounded(0.5, 0.0, None)
     # Share of the random goals taken from what the transition's own episode was before (ours): the same objects, another
     # place. Only such goals show that a hand in the right place is no goal while the object is not; docs/experiments_log.md.
     past_share: float = bounded(0.0, 0.0, 1.0)
@@ -57,6 +62,11 @@ class RelabelSettings(Checked):
             raise SettingsError(
                 f"RelabelSettings: last_state_share + next_state_share is "
                 f"{self.last_state_share + self.next_state_share:g}; expected at most 1. Lower one of them."
+            )
+        if self.chaining_neighbors and not self.chaining_window:
+            raise SettingsError(
+                f"RelabelSettings.chaining_neighbors: got {self.chaining_neighbors} with chaining_window 0; expected a window, for "
+                f"like states are looked for among its episodes. Set chaining_window, such as 9."
             )
 
 
@@ -250,9 +260,10 @@ class AlgorithmSettings:
 
     @property
     def drawn_goals(self) -> RelabelSettings:
-        """What the data path draws: cloning learns from hindsight goals alone, so its batches hold no others."""
+        """What the data path draws: cloning learns from goals that were reached, so its batches hold no random ones."""
         if self.method == "behavior_cloning":
-            return dataclasses.replace(self.relabel, chaining_ratio=0.0)
+            linked = self.relabel.chaining_ratio if self.relabel.chaining_neighbors else 0.0
+            return dataclasses.replace(self.relabel, chaining_ratio=linked, past_share=0.0)
         return self.relabel
 
 

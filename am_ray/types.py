@@ -53,13 +53,15 @@ class GoalSource(enum.IntEnum):
 
     ``HINDSIGHT``: the last state of a sub-sequence that starts at the transition (the paper's positives).
     ``RANDOM``: any state of another episode (the paper's goal chaining).
+    ``LINKED``: what another episode came to from a state like the last one of the sub-sequence (ours).
     ``SUCCESS``, ``FAILURE``: the goal is a downstream task, and the trajectory went on to fulfil it, or did not.
     """
 
     HINDSIGHT = 0
     RANDOM = 1
-    SUCCESS = 2
-    FAILURE = 3
+    LINKED = 2
+    SUCCESS = 3
+    FAILURE = 4
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ _WARM_UP = 20
 _HELD_OUT = 200  # episodes, the last ones
 _VALIDATION_BATCHES = 16
 
-Indices = Tensor  # (6, b) int64: row, goal_row, num_steps, source, is_end, next_is_final
+Indices = Tensor  # (7, b) int64: row, goal_row, next_action_row, num_steps, source, is_end, next_is_final
 
 
 class DeviceReplay:
@@ -71,20 +71,20 @@ class DeviceReplay:
                 next_state_share=drawn.next_state_share,
                 rng=rng,
             )
-            rows = (found.row + start, found.goal_row + start, found.num_steps)
-            rest = (found.source, found.is_end, found.next_is_final)
+            rows = (found.row + start, found.goal_row + start, found.next_action_row + start)
+            rest = (found.num_steps, found.source, found.is_end, found.next_is_final)
             table = np.stack([x.astype(np.int64) for x in (*rows, *rest)])
             yield from torch.split(torch.from_numpy(table).to(self._device), size, dim=1)
 
     def batch(self, indices: Indices) -> TransitionBatch[Tensor]:
         """`am_ray.core.relabel.gather` on the device."""
-        row, goal_row, num_steps, source, is_end, next_is_final = indices.unbind()
+        row, goal_row, next_action_row, num_steps, source, is_end, next_is_final = indices.unbind()
         return TransitionBatch(
             observation={name: x[row] for name, x in self.observations.items()},
             next_observation={name: x[row + 1] for name, x in self.observations.items()},
             goal=self._spec.goal_of({name: self.observations[name][goal_row] for name in self._spec.goal_indices}),
             action=self.actions[row],
-            next_action=self.actions[row + 1],
+            next_action=self.actions[next_action_row],
             next_is_final=next_is_final.bool(),
             is_end=is_end.bool(),
             num_steps=num_steps,

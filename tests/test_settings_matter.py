@@ -32,6 +32,7 @@ _WEIGHTS = "algorithm/test_settings_matter.py::test_a_setting_of_training_change
 _RESOURCES = "algorithm/test_settings_matter.py::test_resources_are_what_ray_is_asked_for"
 _DRAW = "data/test_settings_matter.py::test_settings_of_the_draw_change_the_blocks"
 _MACHINERY = "data/test_settings_matter.py::test_settings_of_the_machinery_do_not"
+_LINKS = "data/test_settings_matter.py::test_settings_of_links_change_the_goals"
 _RUN = "test_settings_matter.py::test_every_setting_of_a_run_changes_what_it_leaves"
 _TASK = "algorithm/test_task.py::test_every_setting_of_a_task_changes_what_is_learnt"
 _CELLS = "finetuning/test_cells.py::"
@@ -40,7 +41,8 @@ WHERE: dict[str, dict[str, str]] = {
     "RelabelSettings": dict.fromkeys(
         ["chaining_ratio", "chaining_window", "past_share", "goal_sampling", "last_state_share", "next_state_share"],
         _WEIGHTS,
-    ),
+    )
+    | dict.fromkeys(["chaining_neighbors", "chaining_distance"], _LINKS),
     "CriticLossSettings": dict.fromkeys(
         [
             "loss",

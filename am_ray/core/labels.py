@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from am_ray.core.relabel import RelabelledIndices, Rows
+from am_ray.core.chaining import Rows
+from am_ray.core.relabel import RelabelledIndices
 from am_ray.types import GoalSource
 
 Flags = NDArray[np.bool_]
@@ -104,4 +105,5 @@ def label_transitions(
         source=np.where(leads, GoalSource.SUCCESS, GoalSource.FAILURE).astype(np.int64),
         is_end=fulfilled[row],
         next_is_final=row + 1 == last_row[row],
+        next_action_row=row + 1,
     )

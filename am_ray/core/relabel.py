@@ -7,6 +7,8 @@ of the block, the kernel draws the end i of the sub-sequence (t, i], and a goal:
 - ``RANDOM`` (goal chaining): g = any state of another episode (``chaining_window``: of one recorded shortly before or
   after), or of the reservoir of states from other windows, or (``past_share``) a state of the same episode up to s_t.
   Such a goal is never marked as reached.
+- ``LINKED`` (ours, in place of ``RANDOM``): the sub-sequence goes on in another episode, from a state like s_i, and ends there
+  (`am_ray.core.chaining`). i - t counts the steps of both pieces; such a goal is never marked as reached either.
 
 Indices in, indices out: `relabel` touches no observation, `gather` does nothing else.
 """
@@ -20,10 +22,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from am_ray.core.chaining import Links, Rows
 from am_ray.types import DataSpec, EpisodeBlock, GoalSource, TransitionBatch
 
 GoalSampling = Literal["uniform", "geometric"]
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ class RelabelledIndices:
         goal_row: Row of g in the goal table: the block's rows, then the reservoir's.
         num_steps: i - t, at least 1.
         source: Values of `GoalSource`.
-        is_end: i == t + 1.
-        next_is_final: s' is its episode's last state.
+        is_end: i == t + 1, and the sub-sequence is of one episode.
+        next_is_final: s' is its episode's last state, and nothing is known to have been done there.
+        next_action_row: Row of the action that was done in s', or in the state that stands for it.
     """
 
     row: Rows
@@ -45,6 +48,7 @@ class RelabelledIndices:
     source: Rows
     is_end: NDArray[np.bool_]
     next_is_final: NDArray[np.bool_]
+    next_action_row: Rows
 
 
 def relabel(
@@ -61,6 +65,7 @@ def relabel(
     last_state_share: float,
     next_state_share: float,
     rng: np.random.Generator,
+    links: Links | None = None,
 ) -> RelabelledIndices:
     """Draws transitions and a goal for each.
 
@@ -79,9 +84,12 @@ def relabel(
         last_state_share: Share of ends put on T (evaluation goals are last states). Ours.
         next_state_share: Share of ends put on t + 1, a floor for positives in long episodes. Ours.
         rng: The only source of randomness.
+        links: Where set, goals of other episodes are linked ones: those that come after a near row of s_i, in
+            ``last_state_share`` of the cases the last of them. What was done in the nearest row of a last state then stands for
+            what would be done there. Ours.
 
     Returns:
-        The drawn rows. Where there is no other episode (and no reservoir) to draw from, goals are hindsight.
+        The drawn rows. Where there is no other episode (and no reservoir, and no near row) to draw from, goals are hindsight.
     """
     transitions_before = np.cumsum(num_transitions)
     draw = rng.integers(0, transitions_before[-1], num_samples)
@@ -98,18 +106,43 @@ def relabel(
     is_random = (rng.random(num_samples) < chaining_ratio) & (others > 0)
     other = low + (rng.random(num_samples) * others).astype(np.int64)
     random_row = np.where(other < start, other, other + own_rows)
+    next_is_final, next_action_row = t + 1 == length, start + t + 1
+    source, is_end, num_steps = np.where(is_random, GoalSource.RANDOM, GoalSource.HINDSIGHT), end == t + 1, end - t
+    if links is not None:
+        last_row = first_row + num_transitions
+        random_row, steps, is_near = _linked_goals(links, start + end, last_row, last_state_share, rng)
+        is_random &= is_near
+        source, is_end = np.where(is_random, GoalSource.LINKED, GoalSource.HINDSIGHT), is_end & ~is_random
+        num_steps = num_steps + steps * is_random
+        stands_in = next_is_final & links.is_near[next_action_row, 0]
+        next_is_final &= ~stands_in
+        next_action_row = np.where(stands_in, links.row[next_action_row, 0], next_action_row)
     if past_share:
-        is_past = rng.random(num_samples) < past_share
+        is_past = is_random & (rng.random(num_samples) < past_share)
         random_row = np.where(is_past, start + (rng.random(num_samples) * (t + 1)).astype(np.int64), random_row)
+        source = np.where(is_past, GoalSource.RANDOM, source)
 
     return RelabelledIndices(
         row=start + t,
         goal_row=np.where(is_random, random_row, start + end),
-        num_steps=end - t,
-        source=np.where(is_random, GoalSource.RANDOM, GoalSource.HINDSIGHT).astype(np.int64),
-        is_end=end == t + 1,
-        next_is_final=t + 1 == length,
+        num_steps=num_steps,
+        source=source.astype(np.int64),
+        is_end=is_end,
+        next_is_final=next_is_final,
+        next_action_row=next_action_row,
     )
+
+
+def _linked_goals(
+    links: Links, row: Rows, last_row: Rows, last_state_share: float, rng: np.random.Generator
+) -> tuple[Rows, Rows, NDArray[np.bool_]]:
+    """For each row a goal that another episode met after a row like it, how many steps after, and whether there is one."""
+    choice = rng.integers(0, links.row.shape[1], len(row))
+    other = links.row[row, choice]
+    remaining = last_row[np.searchsorted(last_row, other)] - other  # never 0: links are not to last rows
+    steps = 1 + (rng.random(len(row)) * remaining).astype(np.int64)
+    steps = np.where(rng.random(len(row)) < last_state_share, remaining, steps)
+    return other + steps, steps, links.is_near[row, choice]
 
 
 def _goal_range(
@@ -166,15 +199,14 @@ def gather(
     Returns:
         A batch of arrays; images stay uint8.
     """
-    following = indices.row + 1
     # `take` copies rows three (states) to eight (actions) times faster than indexing does.
-    # A final row has no successor in the block; `next_is_final` marks its padding action.
+    # The action of a final row is padding, which `next_is_final` marks.
     return TransitionBatch(
         observation={name: values.take(indices.row, axis=0) for name, values in block.observations.items()},
-        next_observation={name: values.take(following, axis=0) for name, values in block.observations.items()},
+        next_observation={name: values.take(indices.row + 1, axis=0) for name, values in block.observations.items()},
         goal=spec.goal_of(_goal_rows(block, indices.goal_row, reservoir, spec)),
         action=block.actions.take(indices.row, axis=0),
-        next_action=block.actions.take(following, axis=0),
+        next_action=block.actions.take(indices.next_action_row, axis=0),
         next_is_final=indices.next_is_final,
         is_end=indices.is_end,
         num_steps=indices.num_steps,

@@ -32,8 +32,8 @@ class ChainedEnd(StrEnum):
 
 
 def leads_to_goal(source: Tensor) -> Tensor:
-    """``(b,)`` bool: the transition's trajectory went on to reach its goal, or to fulfil its task."""
-    return (source == GoalSource.HINDSIGHT) | (source == GoalSource.SUCCESS)
+    """``(b,)`` bool: the transition's trajectory went on to reach its goal, or to fulfil its task; or one that it met did."""
+    return (source == GoalSource.HINDSIGHT) | (source == GoalSource.LINKED) | (source == GoalSource.SUCCESS)
 
 
 def is_of_task(source: Tensor) -> Tensor:

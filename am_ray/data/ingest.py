@@ -15,7 +15,7 @@ from am_ray.data.shard import Columns, Shard
 from am_ray.data.streaming import StreamingShard
 from am_ray.data.validation import check_numbers
 from am_ray.settings import IngestSettings, RelabelSettings, TaskSettings
-from am_ray.types import DatasetError, DataSpec
+from am_ray.types import DatasetError, DataSpec, SettingsError
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ def open_ingest(
 
     Raises:
         DatasetError: If the dataset is damaged, of another shape than ``spec``, or too small for so many learners.
+        SettingsError: Goals are to be chained by likeness of states, and the dataset has images.
     """
     dataset = _checked(dataset_path, ingest.skip_bad_files)
     if spec is not None and _shapes(spec) != _shapes(dataset.spec):
@@ -75,6 +76,7 @@ def open_ingest(
             f"{dataset.storage.name}: got {dataset.spec.to_json()}; expected {spec.to_json()}, what the networks were built "
             "for. Use a dataset of the same shape."
         )
+    _check_chaining(relabeling, spec or dataset.spec)
     mode = resolved_mode(dataset, ingest, num_shards)
     _check_enough(dataset, mode, num_shards)
     first = Shard(
@@ -98,6 +100,15 @@ def open_ingest(
     if dataset.num_bytes <= CHECKED_BYTES:  # resident shards are read in whole before the first update anyway
         check_numbers(dataset)
     return [StreamingShard(shard, ingest) for shard in shards]
+
+
+def _check_chaining(relabeling: RelabelSettings, spec: DataSpec) -> None:
+    images = [name for name, shape in spec.observation_shapes.items() if len(shape) == 3]
+    if relabeling.chaining_neighbors and images:
+        raise SettingsError(
+            f"relabel.chaining_neighbors: got {relabeling.chaining_neighbors} for data with the images {images}; expected states "
+            f"alone, whose likeness can be measured. Set it to 0."
+        )
 
 
 def check_same_shape(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> None:

@@ -49,9 +49,10 @@ class ResidentShard:
         block = self.load()
         logger.info("%s: %d episodes", self.describe(), block.num_episodes)
         shard, size, update = self.shard, self.shard.batch_size, start_update
+        links = shard.links(block)
         while True:
             draw, skipped = divmod(update, UPDATES_PER_DRAW)
-            indices = shard.relabel(block, UPDATES_PER_DRAW * size, 0, shard.rng(draw))
+            indices = shard.relabel(block, UPDATES_PER_DRAW * size, 0, shard.rng(draw), links)
             for number in range(skipped, UPDATES_PER_DRAW):
                 chosen = take_indices(indices, slice(number * size, (number + 1) * size))
                 yield gather(block, chosen, shard.spec).to_columns()

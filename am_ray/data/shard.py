@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from am_ray.core.chaining import Links, find_links
 from am_ray.core.labels import fulfilled_rows, label_transitions
 from am_ray.core.relabel import RelabelledIndices, relabel
 from am_ray.data.blocks import RowGroup
@@ -54,8 +55,27 @@ class Shard:
         """A generator that depends on the seed, the shard and a position in the data, and on nothing else."""
         return np.random.default_rng([self.seed, self.count, self.index, *position])
 
+    def links(self, block: EpisodeBlock) -> Links | None:
+        """Where the block's episodes meet, if goals are to be chained there: what `relabel` is given. Costs milliseconds an episode."""
+        relabeling = self.relabeling
+        if self.task is not None or not (relabeling.chaining_neighbors and relabeling.chaining_ratio):
+            return None
+        return find_links(
+            np.concatenate([block.observations[name] for name in sorted(self.spec.observation_shapes)], axis=1),
+            block.first_row,
+            block.num_transitions,
+            window=relabeling.chaining_window,
+            num=relabeling.chaining_neighbors,
+            max_distance=relabeling.chaining_distance,
+        )
+
     def relabel(
-        self, block: EpisodeBlock, num_samples: int, reservoir_rows: int, rng: np.random.Generator
+        self,
+        block: EpisodeBlock,
+        num_samples: int,
+        reservoir_rows: int,
+        rng: np.random.Generator,
+        links: Links | None = None,
     ) -> RelabelledIndices:
         """Draw transitions and goals from a block; see `am_ray.core.relabel`, and for a task `am_ray.core.labels`."""
         if self.task is not None:
@@ -80,6 +100,7 @@ class Shard:
             last_state_share=self.relabeling.last_state_share,
             next_state_share=self.relabeling.next_state_share,
             rng=rng,
+            links=links,
         )
 
 

@@ -45,7 +45,7 @@ class ReadWindow:
         groups = tuple(shard.row_groups[i] for i in plan.groups)
         block = shard.reader.read_window(groups)
         reservoir, size = self._reservoir(plan, rng)
-        indices = shard.relabel(block, plan.num_batches * shard.batch_size, size, rng)
+        indices = shard.relabel(block, plan.num_batches * shard.batch_size, size, rng, shard.links(block))
         for start in range(plan.skip, plan.num_batches, self.batches_per_block):
             end = min(start + self.batches_per_block, plan.num_batches)
             chosen = take_indices(indices, slice(start * shard.batch_size, end * shard.batch_size))

@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 from am_ray.core.behavior_cloning import cloning_loss
 from am_ray.core.ema import polyak_update
+from am_ray.core.targets import leads_to_goal
 from am_ray.models.action_density import ActionDensityNetwork
 from am_ray.models.augmentation import Augmentation
 from am_ray.models.encoders import Observation
 from am_ray.models.objective import ActionScale, LossResult, frozen_copy
 from am_ray.settings import AlgorithmSettings
-from am_ray.types import DataSpec, DataStatistics, GoalSource, TransitionBatch
+from am_ray.types import DataSpec, DataStatistics, TransitionBatch
 
 
 class BehaviorCloning(nn.Module):
@@ -38,8 +39,8 @@ class BehaviorCloning(nn.Module):
         """See `am_ray.core.behavior_cloning.cloning_loss`."""
         batch = self._augmentation(batch, generator)
         action = self.action_scale.to_unit(batch.action)
-        is_hindsight = (batch.source == GoalSource.HINDSIGHT).float()
-        loss = cloning_loss(self.network(batch.observation, batch.goal), *self.network.split(action), is_hindsight)
+        led = leads_to_goal(batch.source).float()
+        loss = cloning_loss(self.network(batch.observation, batch.goal), *self.network.split(action), led)
         return LossResult(loss, {"cloning/loss": loss.detach()})
 
     @torch.no_grad()

@@ -32,7 +32,7 @@ def critic_metrics(
     """Means that diagnose the algorithm; an empty group counts as 0."""
     q = torch.sigmoid(logits)
     hindsight = (batch.source == GoalSource.HINDSIGHT).float()
-    chained = (batch.source == GoalSource.RANDOM).float()
+    chained = ((batch.source == GoalSource.RANDOM) | (batch.source == GoalSource.LINKED)).float()
     reached = leads_to_goal(batch.source).float() * batch.is_end.float()
 
     def mean_over(values: Tensor, group: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from am_ray.core.chaining import Links
 from am_ray.core.relabel import RelabelledIndices, gather, relabel
 from am_ray.types import DataSpec, EpisodeBlock, GoalSource
 
@@ -162,6 +163,7 @@ def test_gather_by_hand() -> None:
         source=np.array([0, 1]),
         is_end=np.array([False, True]),
         next_is_final=np.array([False, True]),
+        next_action_row=np.array([2, 11]),
     )
     spec = DataSpec({"state": (2,)}, {"state": (1,)}, (-1.0,), (1.0,))
     reservoir = {"state": np.array([[-1.0, -2.0], [-3.0, -4.0]], np.float32)}
@@ -188,3 +190,62 @@ def test_every_row_matches_a_brute_force_reading() -> None:
             assert batch.is_end[k] == (g == s_next)
         else:
             assert not first <= g <= last
+
+
+def linked(**overrides: Any) -> tuple[RelabelledIndices, Links]:
+    row = np.where(np.arange(NUM_ROWS)[:, None] < 6, [[7, 9]], [[1, 4]])
+    links = Links(row, np.tile([True, False], (NUM_ROWS, 1)))
+    return draw(chaining_ratio=1.0, links=links, **overrides), links
+
+
+def test_linked_goals_are_what_came_after_the_like_row() -> None:
+    indices, _ = linked()
+    is_linked = indices.source == GoalSource.LINKED
+    assert np.mean(is_linked) == pytest.approx(
+        0.5, abs=0.01
+    )  # every second link is not near: those goals stay hindsight
+    early = indices.row < 6
+    goals, counts = np.unique(indices.goal_row[is_linked & early], return_counts=True)
+    assert goals.tolist() == [8, 9, 10, 11]
+    np.testing.assert_allclose(counts / counts.sum(), 0.25, atol=0.02)
+    assert set(indices.goal_row[is_linked & ~early].tolist()) == {2, 3}
+    assert (episode_of(indices.goal_row) == episode_of(indices.row))[~is_linked].all()
+    assert set(np.unique(indices.source)) == {GoalSource.HINDSIGHT, GoalSource.LINKED}
+
+
+def test_a_linked_sub_sequence_counts_the_steps_of_both_pieces_and_has_no_end_of_its_own() -> None:
+    indices, links = linked(next_state_share=1.0)
+    is_linked = indices.source == GoalSource.LINKED
+    np.testing.assert_array_equal(
+        indices.num_steps[is_linked], 1 + (indices.goal_row - links.row[indices.row + 1, 0])[is_linked]
+    )
+    np.testing.assert_array_equal(indices.is_end, ~is_linked)
+
+
+def test_goals_of_the_own_past_are_no_linked_ones() -> None:
+    indices, _ = linked(past_share=1.0)
+    is_random = indices.source == GoalSource.RANDOM
+    assert np.mean(is_random) == pytest.approx(0.5, abs=0.01)
+    assert (indices.goal_row <= indices.row)[is_random].all()
+
+
+def test_the_share_of_last_states_holds_for_linked_goals() -> None:
+    indices, _ = linked(last_state_share=0.6)
+    chosen = (indices.source == GoalSource.LINKED) & (indices.row < 6)
+    assert np.mean(indices.goal_row[chosen] == 11) == pytest.approx(0.6 + 0.4 / 4, abs=0.02)
+
+
+def test_what_was_done_in_the_like_row_stands_for_what_would_be_done_in_a_last_state() -> None:
+    indices, links = linked()
+    last = np.isin(indices.row, FIRST_ROW + LENGTHS - 1)
+    assert not indices.next_is_final.any()
+    np.testing.assert_array_equal(indices.next_action_row[last], links.row[indices.row[last] + 1, 0])
+    np.testing.assert_array_equal(indices.next_action_row[~last], indices.row[~last] + 1)
+
+
+def test_without_a_near_row_a_last_state_stays_final() -> None:
+    far = Links(np.zeros((NUM_ROWS, 1), np.int64), np.zeros((NUM_ROWS, 1), bool))
+    indices = draw(chaining_ratio=1.0, links=far)
+    assert set(indices.row[indices.next_is_final]) == {2, 4, 10}
+    assert (indices.source == GoalSource.HINDSIGHT).all()
+    np.testing.assert_array_equal(indices.next_action_row, indices.row + 1)

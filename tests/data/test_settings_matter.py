@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,27 @@ import pytest
 from am_ray.data.ingest import open_ingest
 from am_ray.data.plan import plan_windows
 from am_ray.data.window_task import ReadWindow
+from am_ray.data.writer import write_dataset
 from am_ray.settings import IngestSettings, RelabelSettings
+from am_ray.types import GoalSource, SettingsError, Trajectory
 
 BASE = {"mode": "streaming", "window_rows": 60, "reservoir_rows": 20, "batches_per_block": 2}
 
 
 def actions_of(dataset: Path, **settings: Any) -> list[np.ndarray]:
     """The actions of the first blocks, drawn in this process."""
+    return [block["action"] for block in blocks_of(dataset, RelabelSettings(), **settings)]
+
+
+def blocks_of(dataset: Path, relabeling: RelabelSettings, **settings: Any) -> list[dict[str, np.ndarray]]:
     ingest = IngestSettings(**{**BASE, **settings})
-    shard = open_ingest(dataset, None, RelabelSettings(), ingest, batch_size=16, seed=7)[0].shard
+    shard = open_ingest(dataset, None, relabeling, ingest, batch_size=16, seed=7)[0].shard
     blocks = (
         block
         for plan in plan_windows(shard, ingest, 0)
         for block in ReadWindow(shard, (plan,), ingest.reservoir_rows, ingest.batches_per_block).blocks(plan)
     )
-    return [block["action"] for block in itertools.islice(blocks, 4)]
+    return list(itertools.islice(blocks, 4))
 
 
 @pytest.mark.parametrize("change", [{"window_rows": 1}, {"samples_per_transition": 3.0}, {"batches_per_block": 1}])
@@ -40,3 +47,42 @@ def test_settings_of_the_draw_change_the_blocks(dataset: Path, change: dict[str,
 def test_settings_of_the_machinery_do_not(dataset: Path, change: dict[str, Any]) -> None:
     plain = [block.tobytes() for block in actions_of(dataset)]
     assert plain == [block.tobytes() for block in actions_of(dataset, **change)]
+
+
+@pytest.mark.parametrize("mode", ["streaming", "resident"])
+def test_settings_of_links_change_the_goals(dataset: Path, mode: str) -> None:
+    def sources(**settings: Any) -> np.ndarray:
+        relabeling = RelabelSettings(chaining_ratio=0.5, chaining_window=3, **settings)
+        if mode == "streaming":
+            return np.concatenate([block["source"] for block in blocks_of(dataset, relabeling)])
+        (shard,) = open_ingest(dataset, None, relabeling, IngestSettings(mode="resident"), batch_size=64, seed=7)
+        return np.concatenate([batch["source"] for batch in itertools.islice(shard.batches(), 4)])
+
+    random, linked, nearer = (
+        sources(),
+        sources(chaining_neighbors=2, chaining_distance=99.0),
+        sources(chaining_neighbors=2, chaining_distance=0.5),
+    )
+    assert set(random.tolist()) == {GoalSource.HINDSIGHT, GoalSource.RANDOM}
+    assert set(linked.tolist()) == {GoalSource.HINDSIGHT, GoalSource.LINKED}
+    assert np.mean(linked == GoalSource.LINKED) == pytest.approx(0.5, abs=0.15)
+    assert np.mean(nearer == GoalSource.LINKED) < np.mean(linked == GoalSource.LINKED)
+    assert (sources(chaining_neighbors=2, chaining_distance=1e-9) == GoalSource.HINDSIGHT).all()
+
+
+def test_likeness_of_images_is_not_measured(make_trajectories: Callable[..., list[Trajectory]], tmp_path: Path) -> None:
+    write_dataset(tmp_path / "images", make_trajectories(4, cameras={"front": (8, 8, 3)}))
+    with pytest.raises(SettingsError, match=r"chaining_neighbors: got 2 for data with the images .*Set it to 0"):
+        open_ingest(
+            tmp_path / "images",
+            None,
+            RelabelSettings(chaining_neighbors=2, chaining_window=1),
+            IngestSettings(),
+            batch_size=4,
+            seed=0,
+        )
+
+
+def test_links_need_a_window() -> None:
+    with pytest.raises(SettingsError, match=r"chaining_neighbors: got 2 with chaining_window 0; .*Set chaining_window"):
+        RelabelSettings(chaining_neighbors=2)

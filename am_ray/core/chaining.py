@@ -1,0 +1,80 @@
+"""Where other episodes go on from: for each state, the states of other episodes that look most like it (ours).
+
+Random goals of the whole dataset are the paper's goal chaining. Where next to none of them can be reached from a state, they
+all teach Q = 0, and what value flows in where two episodes meet is lost on its way back. Goals that another episode reached
+*from a state like this one* are goals that can be reached: Ghugare et al. (2024, arXiv:2401.11237) draw such goals for
+supervised learning. Here the value still comes from dynamic programming alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from am_ray.arrays import Float
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Links:
+    """For each of r rows the n rows of other episodes that look most like it, the nearest first.
+
+    Attributes:
+        row: ``(r, n)``: none is an episode's last one, so something was done there.
+        is_near: ``(r, n)`` bool: within the distance that was asked for.
+    """
+
+    row: Rows
+    is_near: NDArray[np.bool_]
+
+
+def find_links(
+    states: Float[np.ndarray, "r d"],
+    first_row: Rows,
+    num_transitions: Rows,
+    *,
+    window: int,
+    num: int,
+    max_distance: float,
+) -> Links:
+    """Looks for them.
+
+    Args:
+        states: ``(r, d)``, in any units: distances are root mean squares over the entries that vary, each in units of its
+            standard deviation.
+        first_row: Row of each episode's first state, ``(e,)``; episodes lie end to end in rising order.
+        num_transitions: T of each episode, ``(e,)``, each at least 1.
+        window: Episodes before and after that are looked at, at least 1.
+        num: n. Where so many rows cannot be found the nearest ones are listed again.
+        max_distance: What counts as near.
+    """
+    scaled = _standardised(states)
+    squares = np.sum(scaled**2, axis=1)
+    last_row = first_row + num_transitions
+    is_last = np.zeros(len(states), np.bool_)
+    is_last[last_row] = True
+    links = Links(np.zeros((len(states), num), np.int64), np.zeros((len(states), num), np.bool_))
+    for episode, (first, last) in enumerate(zip(first_row, last_row, strict=True)):
+        own = slice(first, last + 1)
+        low, high = first_row[max(episode - window, 0)], last_row[min(episode + window, len(last_row) - 1)]
+        others = np.concatenate([np.arange(low, first), np.arange(last + 1, high + 1)])
+        others = others[~is_last[others]]
+        if not len(others):
+            continue
+        distance = squares[own, None] + squares[others] - 2.0 * scaled[own] @ scaled[others].T
+        nearest = np.argsort(distance, axis=1, kind="stable")[:, np.arange(num) % len(others)]
+        links.row[own] = others[nearest]
+        links.is_near[own] = np.take_along_axis(distance, nearest, axis=1) <= max_distance**2
+    return links
+
+
+def _standardised(states: np.ndarray) -> np.ndarray:
+    """Entries in units such that the square of a distance is the mean over the entries that vary."""
+    values = states.astype(np.float64)
+    std = values.std(axis=0)
+    varies = std > 1e-4 * np.abs(values).max(axis=0, initial=0.0)
+    scaled: np.ndarray = (values - values.mean(axis=0))[:, varies] / (std[varies] * np.sqrt(max(varies.sum(), 1)))
+    return scaled

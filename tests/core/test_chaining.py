@@ -1,0 +1,55 @@
+"""Like states of other episodes: against brute force, and what cannot be near."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from am_ray.core.chaining import find_links
+
+LENGTHS = np.array([3, 1, 5, 2])
+FIRST_ROW = np.array([0, 4, 6, 12])
+NUM_ROWS = 15
+EPISODE = np.repeat(np.arange(4), LENGTHS + 1)
+LAST_ROW = FIRST_ROW + LENGTHS
+
+
+def states(dim: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(NUM_ROWS, dim)).astype(np.float32)
+
+
+def distances(values: np.ndarray) -> np.ndarray:
+    scaled = (values / values.std(axis=0)).astype(np.float64)
+    return np.sqrt(np.mean((scaled[:, None] - scaled[None]) ** 2, axis=2))
+
+
+@pytest.mark.parametrize("window", [1, 2, 9])
+def test_the_nearest_rows_of_other_episodes_against_brute_force(window: int) -> None:
+    links = find_links(states(), FIRST_ROW, LENGTHS, window=window, num=3, max_distance=1.0)
+    distance = distances(states())
+    for row in range(NUM_ROWS):
+        apart = np.abs(EPISODE - EPISODE[row])
+        allowed = np.flatnonzero((apart > 0) & (apart <= window) & ~np.isin(np.arange(NUM_ROWS), LAST_ROW))
+        expected = allowed[np.argsort(distance[row, allowed])][:3]
+        found = links.row[row][: len(expected)]
+        assert found.tolist() == expected.tolist()
+        assert links.is_near[row][: len(expected)].tolist() == (distance[row, expected] <= 1.0).tolist()
+
+
+def test_units_and_entries_that_never_vary_change_nothing() -> None:
+    plain = find_links(states(), FIRST_ROW, LENGTHS, window=9, num=4, max_distance=1.0)
+    rescaled = states() * [1000.0, 1.0, 0.01] + [0.0, 5.0, 0.0]
+    constant = np.concatenate([rescaled, np.full((NUM_ROWS, 2), [[0.0, 7.0]])], axis=1)
+    other = find_links(constant, FIRST_ROW, LENGTHS, window=9, num=4, max_distance=1.0)
+    np.testing.assert_array_equal(other.row, plain.row)
+    np.testing.assert_array_equal(other.is_near, plain.is_near)
+
+
+def test_where_there_are_too_few_rows_the_nearest_are_listed_again() -> None:
+    links = find_links(states(), FIRST_ROW[:2], LENGTHS[:2], window=1, num=5, max_distance=9.0)
+    assert (links.row[:4] == 4).all()  # the second episode has one row where something was done
+    assert set(links.row[4].tolist()) == {0, 1, 2}
+
+
+def test_a_single_episode_has_none() -> None:
+    assert not find_links(states(), FIRST_ROW[:1], LENGTHS[:1], window=1, num=2, max_distance=9.0).is_near.any()
