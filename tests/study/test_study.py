@@ -179,7 +179,7 @@ def test_a_difference_is_paired_by_seed_and_start(tmp_path: Path) -> None:
 
 
 def test_the_report_fills_its_place_in_the_page_and_nothing_else(tmp_path: Path) -> None:
-    write_sweep(tmp_path / "tray_stitch", {(0.3, s): "1101" * 5 for s in (0, 1, 2)} | {(0.0, 0): "0100" * 5})
+    write_sweep(tmp_path / "tray_stitch", {(0.7, s): "1101" * 5 for s in (0, 1, 2)} | {(0.0, 0): "0100" * 5})
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- table tray_stitch -->\nold\n<!-- end tray_stitch -->\nafter\n")
     written = write_report(tmp_path, results=tmp_path / "results", page=page)
@@ -187,11 +187,11 @@ def test_the_report_fills_its_place_in_the_page_and_nothing_else(tmp_path: Path)
     assert text.startswith("before\n<!-- table tray_stitch -->\n| | instance grasping |")
     assert text.endswith("<!-- end tray_stitch -->\nafter\n")
     assert "old" not in text
-    assert "| Actionable Models | 75 [" in text
+    assert "| Actionable Models, linked goals | 75 [" in text
     assert "| without chaining | 25 [" in text
-    assert "*Actionable Models - without chaining* | +50 [" in text
+    assert "*Actionable Models, linked goals - without chaining* | +50 [" in text
     assert [path.name for path in written] == ["tray_stitch.json", "tray_stitch.png", "page.md"]
-    row = json.loads(written[0].read_text())["rows"]["Actionable Models"]
+    row = json.loads(written[0].read_text())["rows"]["Actionable Models, linked goals"]
     assert row["tasks"][TASK]["episodes"] == ["1101" * 5] * 3
 
 
