@@ -213,9 +213,10 @@ class TransitionBatch(Generic[ArrayT]):
         next_observation: s', each ``(b, ...)``.
         goal: g, each ``(b, ...)``, already reduced to ``DataSpec.goal_shapes``.
         action: a, ``(b, a)``.
-        next_action: The action that the data took in s', ``(b, a)``; padding where ``next_is_final``.
-        next_is_final: ``(b,)`` bool: s' is the last state of its episode, so no data action exists there.
-        is_end: ``(b,)`` bool: the drawn sub-sequence ends at s' (i == t + 1). With a hindsight goal this is
+        next_action: The action that the data took in s', ``(b, a)``, or, where s' is its episode's last state, in a state of another
+            episode that was found to be like it; padding where ``next_is_final``.
+        next_is_final: ``(b,)`` bool: s' is the last state of its episode and stands for no other, so no data action exists there.
+        is_end: ``(b,)`` bool: the drawn sub-sequence ends at s' (i == t + 1); never one of two episodes. With a hindsight goal this is
             "the goal was reached", with a task "it is fulfilled in s'"; with a random goal it marks the transition that
             ``chained_end`` is about.
         num_steps: ``(b,)`` int64: i - t, transitions from s to the sub-sequence's end, at least 1.

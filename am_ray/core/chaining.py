@@ -3,7 +3,8 @@
 Random goals of the whole dataset are the paper's goal chaining. Where next to none of them can be reached from a state, they
 all teach Q = 0, and what value flows in where two episodes meet is lost on its way back. Goals that another episode reached
 *from a state like this one* are goals that can be reached: Ghugare et al. (2024, arXiv:2401.11237) draw such goals for
-supervised learning. Here the value still comes from dynamic programming alone.
+supervised learning. The critic's targets bootstrap as for any other goal, and with ``monte_carlo_bound`` they are at least
+discount^(steps of both pieces): a value that the data achieved if the two states are alike enough.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Shard:
         return np.random.default_rng([self.seed, self.count, self.index, *position])
 
     def links(self, block: EpisodeBlock) -> Links | None:
-        """Where the block's episodes meet, if goals are to be chained there: what `relabel` is given. Costs milliseconds an episode."""
+        """Where the block's episodes meet, if goals are to be chained there: what `relabel` is given. Takes about 1 ms an episode."""
         relabeling = self.relabeling
         if self.task is not None or not (relabeling.chaining_neighbors and relabeling.chaining_ratio):
             return None
