@@ -31,7 +31,7 @@ from am_ray.models.precision import is_emulated, network_precision
 from am_ray.settings import AlgorithmSettings, TrainingSettings
 from am_ray.settings_reader import read_settings
 from am_ray.strict_yaml import apply_overrides, load_yaml
-from am_ray.types import DatasetError, TransitionBatch
+from am_ray.types import DatasetError, SettingsError, TransitionBatch
 from study.packed import Packed, unpack
 
 _DRAWN_UPDATES = 64
@@ -170,10 +170,20 @@ class Trainer:
 def train(
     packed: Packed, settings: AlgorithmSettings, out: Path, *, seed: int, updates: int, minutes: float, every: int
 ) -> None:
-    """Trains and writes ``out/log.jsonl`` and the last weights as a checkpoint (no optimizer state)."""
+    """Trains and writes ``out/log.jsonl`` and the last weights as a checkpoint (no optimizer state).
+
+    Raises:
+        DatasetError: There are too few episodes.
+        SettingsError: Episodes are to be linked (``relabel.chaining_neighbors``).
+    """
     if len(packed.block.num_transitions) <= _HELD_OUT:
         raise DatasetError(
             f"{len(packed.block.num_transitions)} episodes; expected more than the {_HELD_OUT} that are kept out of training."
+        )
+    if settings.drawn_goals.chaining_neighbors and settings.drawn_goals.chaining_ratio:
+        raise SettingsError(
+            f"relabel.chaining_neighbors: got {settings.relabel.chaining_neighbors}; expected 0, for this loop links no episodes. "
+            f"Set it to 0, or train with 'am-ray pretrain'."
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True

@@ -11,7 +11,7 @@ import pytest
 from am_ray.collection import collect
 from am_ray.data.reader import read_dataset
 from am_ray.models.checkpoint import load_policy
-from am_ray.types import DatasetError
+from am_ray.types import DatasetError, SettingsError
 from study import gpu_training, packed
 
 IMAGES = {"front": None}
@@ -70,6 +70,9 @@ def test_training_by_the_clock_ends_by_it_and_too_few_episodes_are_refused(
     with pytest.raises(DatasetError, match="12 episodes; expected more than the 200"):
         gpu_training.train(found, settings, tmp_path / "no", seed=0, updates=5, minutes=0.0, every=5)
     monkeypatch.setattr(gpu_training, "_HELD_OUT", 2)
+    linked, _ = gpu_training.read_config(config, ["relabel.chaining_window=1", "relabel.chaining_neighbors=2"])
+    with pytest.raises(SettingsError, match=r"chaining_neighbors: got 2; expected 0.*am-ray pretrain"):
+        gpu_training.train(found, linked, tmp_path / "no", seed=0, updates=5, minutes=0.0, every=5)
     gpu_training.train(found, settings, tmp_path / "run", seed=0, updates=1, minutes=0.1, every=10_000)
     last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
     assert last["update"] > 1
