@@ -105,9 +105,8 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
         if not any(cell(read_sweep(runs / row.sweep), row.where) for row in table.rows):
             continue
         data = results / f"{table.name}.json"
-        published = _read(data)
-        cells = _cells(table, runs, published)
-        data.write_text(json.dumps(_to_json(table, cells, runs, published), indent=1) + "\n", encoding="utf-8")
+        cells, sources = _cells(table, runs, _read(data))
+        data.write_text(json.dumps(_to_json(table, cells, sources), indent=1) + "\n", encoding="utf-8")
         picture = results / f"{table.name}.png"
         ablation_figure(cells, picture)
         written += [data, picture]
@@ -189,23 +188,21 @@ def _paired_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _cells(table: Table, runs: Path, published: Mapping[str, Any]) -> dict[str, Cell]:
-    """Of each row what has more training seeds: what was run, or what was published."""
-    before = published_cells(published)
+def _cells(table: Table, runs: Path, published: Mapping[str, Any]) -> tuple[dict[str, Cell], dict[str, Any]]:
+    """Of each row what has more training seeds, what was run or what was published; and where the rows' sweeps come from."""
+    before, sources = published_cells(published), dict(published.get("sweeps", {}))
     cells = {}
     for row in table.rows:
-        found = [cell(read_sweep(runs / row.sweep), row.where), before.get(row.label)]
-        known = [entry for entry in found if entry is not None]
-        if known:
-            cells[row.label] = max(known, key=lambda entry: len(entry.seeds))
-    return cells
-
-
-def _to_json(table: Table, cells: Mapping[str, Cell], runs: Path, published: Mapping[str, Any]) -> dict[str, Any]:
-    sources = dict(published.get("sweeps", {}))
-    for row in table.rows:
-        if (runs / row.sweep / "results.json").exists():
+        run, known = cell(read_sweep(runs / row.sweep), row.where), before.get(row.label)
+        if run is not None and (known is None or len(run.seeds) >= len(known.seeds)):
+            cells[row.label] = run
             sources[row.sweep] = _source(runs / row.sweep)
+        elif known is not None:
+            cells[row.label] = known
+    return cells, sources
+
+
+def _to_json(table: Table, cells: Mapping[str, Cell], sources: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "table": table.name,
         "sweeps": sources,

@@ -331,7 +331,34 @@ def test_of_a_row_run_here_and_published_the_one_with_more_seeds_stays(tmp_path:
     write_sweep(tmp_path / "long" / "tray_play_10k", {(0.0, 0): "1111", (0.0, 1): "1111"}, seeds=seeds)
     write_sweep(tmp_path / "short" / "tray_play_10k", {(0.0, 0): "0000"}, seeds=seeds)
     page, results = tmp_path / "page.md", tmp_path / "results"
+    other = tmp_path / "short" / "tray_play_10k" / "results.json"
+    other.write_text(other.read_text().replace('"abc"', '"def"'))
     for runs in ("long", "short"):
         write_report(tmp_path / runs, results=results, page=page)
-    (row,) = json.loads((results / "tray_play_10k.json").read_text())["rows"].values()
+    content = json.loads((results / "tray_play_10k.json").read_text())
+    assert content["sweeps"]["tray_play_10k"]["git_commit"] == "abc"
+    (row,) = content["rows"].values()
     assert (row["seeds"], row["tasks"][TASK]["episodes"]) == ([0, 1], ["1111", "1111"])
+
+
+def write_evaluation(path: Path, outcomes: str, *, seed: int = EVALUATION_SEED) -> None:
+    task = {"success_rate": outcomes.count("1") / len(outcomes), "interval": [0.0, 1.0], "outcomes": outcomes}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"seed": seed, "tasks": {TASK: task}}))
+
+
+def test_image_policies_are_compared_start_by_start_and_stay_as_published(tmp_path: Path) -> None:
+    ours, plain, cloning, _ = IMAGE_RUNS
+    write_evaluation(tmp_path / "a" / ours.evaluation, "1111" * 10)
+    write_evaluation(tmp_path / "a" / plain.evaluation, "1100" * 10)
+    write_evaluation(tmp_path / "a" / cloning.evaluation, "1100" * 10, seed=1)  # other starts: no pairs
+    page, results = tmp_path / "page.md", tmp_path / "results"
+    page.write_text("<!-- table tray_play_images --><!-- end tray_play_images -->")
+    write_report(tmp_path / "a", results=results, page=page)
+    text = page.read_text()
+    assert "| *Actionable Models - without the auxiliary cloning loss* | +50 [" in text
+    assert text.count("*Actionable Models - ") == 1
+
+    write_evaluation(tmp_path / "b" / ours.evaluation, "1111" * 10)
+    write_report(tmp_path / "b", results=results, page=page)
+    assert page.read_text() == text
