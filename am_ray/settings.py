@@ -41,11 +41,13 @@ class RelabelSettings(Checked):
     # Random goals come from episodes recorded at most this many before or after (ours); 0: from all, the paper. For data whose
     # consecutive episodes share a scene, as a robot's do: another scene's states cannot be reached, and nothing chains there.
     chaining_window: int = bounded(0, 0, None)
-    # Instead of random goals, sub-sequences that go on in another episode of the window, from one of the so many states most like
-    # s_i (ours; states without images; docs/experiments_log.md). 0: random goals, the paper.
+    # Instead of random goals, sub-sequences that go on in another episode, one of the so many of the window that come nearest to
+    # s_i, from its state nearest to it (ours; states without images; docs/experiments_log.md). 0: random goals, the paper.
     chaining_neighbors: int = bounded(0, 0, 1024)
-    # How unlike it such a state may be: root mean square over the entries, in their standard deviations.
+    # How far such a state may be: root mean square over the state's entries, in their standard deviations ...
     chaining_distance: float = bounded(0.5, 0.0, None)
+    # ... or, where entries are listed, Euclidean over them in their own units: positions, which tell what can be gone on from.
+    chaining_entries: tuple[int, ...] = ()
     # Share of the random goals taken from what the transition's own episode was before (ours): the same objects, another
     # place. Only such goals show that a hand in the right place is no goal while the object is not; docs/experiments_log.md.
     past_share: float = bounded(0.0, 0.0, 1.0)

@@ -9,6 +9,7 @@ discount^(steps of both pieces): a value that the data achieved if the two state
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Links:
-    """For each of r rows the n rows of other episodes that look most like it, the nearest first.
+    """For each of r rows, in each of the n episodes that come nearest to it, the row that looks most like it; the nearest first.
 
     Attributes:
         row: ``(r, n)``: none is an episode's last one, so something was done there.
@@ -40,35 +41,39 @@ def find_links(
     window: int,
     num: int,
     max_distance: float,
+    entries: Sequence[int] = (),
 ) -> Links:
     """Looks for them.
 
     Args:
-        states: ``(r, d)``, in any units: distances are root mean squares over the entries that vary, each in units of its
-            standard deviation.
+        states: ``(r, d)``.
         first_row: Row of each episode's first state, ``(e,)``; episodes lie end to end in rising order.
         num_transitions: T of each episode, ``(e,)``, each at least 1.
         window: Episodes before and after that are looked at, at least 1.
-        num: n. Where so many rows cannot be found the nearest ones are listed again.
+        num: n. Where there are fewer episodes the nearest ones are listed again.
         max_distance: What counts as near.
+        entries: Where given, distances are Euclidean over these entries of the state, in their own units, such as metres. Else
+            they are root mean squares over all that vary, each in units of its standard deviation.
     """
-    scaled = _standardised(states)
-    squares = np.sum(scaled**2, axis=1)
+    points = states[:, list(entries)].astype(np.float64) if entries else _standardised(states)
+    squares = np.sum(points**2, axis=1)
     last_row = first_row + num_transitions
-    is_last = np.zeros(len(states), np.bool_)
-    is_last[last_row] = True
     links = Links(np.zeros((len(states), num), np.int64), np.zeros((len(states), num), np.bool_))
     for episode, (first, last) in enumerate(zip(first_row, last_row, strict=True)):
         own = slice(first, last + 1)
-        low, high = first_row[max(episode - window, 0)], last_row[min(episode + window, len(last_row) - 1)]
-        others = np.concatenate([np.arange(low, first), np.arange(last + 1, high + 1)])
-        others = others[~is_last[others]]
-        if not len(others):
+        begin, end = max(episode - window, 0), min(episode + window + 1, len(first_row))
+        others = [other for other in range(begin, end) if other != episode]
+        if not others:
             continue
-        distance = squares[own, None] + squares[others] - 2.0 * scaled[own] @ scaled[others].T
-        nearest = np.argsort(distance, axis=1, kind="stable")[:, np.arange(num) % len(others)]
-        links.row[own] = others[nearest]
-        links.is_near[own] = np.take_along_axis(distance, nearest, axis=1) <= max_distance**2
+        low, high = first_row[begin], last_row[end - 1]
+        square = squares[own, None] + squares[low:high] - 2.0 * points[own] @ points[low:high].T
+        row = np.empty((len(square), len(others)), np.int64)
+        for column, other in enumerate(others):
+            row[:, column] = first_row[other] + square[:, first_row[other] - low : last_row[other] - low].argmin(axis=1)
+        nearest_square = np.take_along_axis(square, row - low, axis=1)
+        order = np.argsort(nearest_square, axis=1, kind="stable")[:, np.arange(num) % len(others)]
+        links.row[own] = np.take_along_axis(row, order, axis=1)
+        links.is_near[own] = np.take_along_axis(nearest_square, order, axis=1) <= max_distance**2
     return links
 
 

@@ -137,12 +137,13 @@ def _linked_goals(
     links: Links, row: Rows, last_row: Rows, last_state_share: float, rng: np.random.Generator
 ) -> tuple[Rows, Rows, NDArray[np.bool_]]:
     """For each row a goal that another episode met after a row like it, how many steps after, and whether there is one."""
-    choice = rng.integers(0, links.row.shape[1], len(row))
+    num_near = links.is_near[row].sum(axis=1)  # the nearest come first
+    choice = (rng.random(len(row)) * np.maximum(num_near, 1)).astype(np.int64)
     other = links.row[row, choice]
     remaining = last_row[np.searchsorted(last_row, other)] - other  # never 0: links are not to last rows
     steps = 1 + (rng.random(len(row)) * remaining).astype(np.int64)
     steps = np.where(rng.random(len(row)) < last_state_share, remaining, steps)
-    return other + steps, steps, links.is_near[row, choice]
+    return other + steps, steps, num_near > 0
 
 
 def _goal_range(

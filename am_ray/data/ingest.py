@@ -109,6 +109,13 @@ def _check_chaining(relabeling: RelabelSettings, spec: DataSpec) -> None:
             f"relabel.chaining_neighbors: got {relabeling.chaining_neighbors} for data with the images {images}; expected states "
             f"alone, whose likeness can be measured. Set it to 0."
         )
+    num_entries = sum(shape[0] for shape in spec.observation_shapes.values() if len(shape) == 1)
+    outside = [entry for entry in relabeling.chaining_entries if not 0 <= entry < num_entries]
+    if outside:
+        raise SettingsError(
+            f"relabel.chaining_entries: got {outside} for states of {num_entries} entries; expected 0 to {num_entries - 1}. "
+            f"Correct them."
+        )
 
 
 def check_same_shape(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> None:

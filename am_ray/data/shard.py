@@ -67,6 +67,7 @@ class Shard:
             window=relabeling.chaining_window,
             num=relabeling.chaining_neighbors,
             max_distance=relabeling.chaining_distance,
+            entries=relabeling.chaining_entries,
         )
 
     def relabel(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -192,18 +193,16 @@ def test_every_row_matches_a_brute_force_reading() -> None:
             assert not first <= g <= last
 
 
-def linked(**overrides: Any) -> tuple[RelabelledIndices, Links]:
+def linked(near: Sequence[bool] = (True, False), **overrides: Any) -> tuple[RelabelledIndices, Links]:
     row = np.where(np.arange(NUM_ROWS)[:, None] < 6, [[7, 9]], [[1, 4]])
-    links = Links(row, np.tile([True, False], (NUM_ROWS, 1)))
-    return draw(chaining_ratio=1.0, links=links, **overrides), links
+    links = Links(row, np.tile(near, (NUM_ROWS, 1)))
+    return draw(chaining_ratio=0.5, links=links, **overrides), links
 
 
 def test_linked_goals_are_what_came_after_the_like_row() -> None:
     indices, _ = linked()
     is_linked = indices.source == GoalSource.LINKED
-    assert np.mean(is_linked) == pytest.approx(
-        0.5, abs=0.01
-    )  # every second link is not near: those goals stay hindsight
+    assert np.mean(is_linked) == pytest.approx(0.5, abs=0.01)  # though every second row is not near
     early = indices.row < 6
     goals, counts = np.unique(indices.goal_row[is_linked & early], return_counts=True)
     assert goals.tolist() == [8, 9, 10, 11]
@@ -211,6 +210,14 @@ def test_linked_goals_are_what_came_after_the_like_row() -> None:
     assert set(indices.goal_row[is_linked & ~early].tolist()) == {2, 3}
     assert (episode_of(indices.goal_row) == episode_of(indices.row))[~is_linked].all()
     assert set(np.unique(indices.source)) == {GoalSource.HINDSIGHT, GoalSource.LINKED}
+
+
+def test_all_near_rows_are_drawn_from_alike() -> None:
+    indices, _ = linked(near=(True, True), last_state_share=1.0)
+    late = (indices.source == GoalSource.LINKED) & (indices.row >= 6)
+    goals, counts = np.unique(indices.goal_row[late], return_counts=True)
+    assert goals.tolist() == [3, 5]  # the last rows of the episodes of rows 1 and 4
+    np.testing.assert_allclose(counts / counts.sum(), 0.5, atol=0.02)
 
 
 def test_a_linked_sub_sequence_counts_the_steps_of_both_pieces_and_has_no_end_of_its_own() -> None:

@@ -68,6 +68,8 @@ def test_settings_of_links_change_the_goals(dataset: Path, mode: str) -> None:
     assert np.mean(linked == GoalSource.LINKED) == pytest.approx(0.5, abs=0.15)
     assert np.mean(nearer == GoalSource.LINKED) < np.mean(linked == GoalSource.LINKED)
     assert (sources(chaining_neighbors=2, chaining_distance=1e-9) == GoalSource.HINDSIGHT).all()
+    over_entries = sources(chaining_neighbors=2, chaining_distance=0.5, chaining_entries=(0,))
+    assert np.mean(nearer == GoalSource.LINKED) != np.mean(over_entries == GoalSource.LINKED)
 
 
 def test_likeness_of_images_is_not_measured(make_trajectories: Callable[..., list[Trajectory]], tmp_path: Path) -> None:
@@ -77,6 +79,20 @@ def test_likeness_of_images_is_not_measured(make_trajectories: Callable[..., lis
             tmp_path / "images",
             None,
             RelabelSettings(chaining_neighbors=2, chaining_window=1),
+            IngestSettings(),
+            batch_size=4,
+            seed=0,
+        )
+
+
+def test_entries_that_a_state_does_not_have_are_refused(dataset: Path) -> None:
+    with pytest.raises(
+        SettingsError, match=r"relabel.chaining_entries: got \[-1, 99\] for states of \d+ entries; expected 0 to"
+    ):
+        open_ingest(
+            dataset,
+            None,
+            RelabelSettings(chaining_neighbors=2, chaining_window=1, chaining_entries=(0, -1, 99)),
             IngestSettings(),
             batch_size=4,
             seed=0,
