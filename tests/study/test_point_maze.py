@@ -14,10 +14,12 @@ import am_ray
 from am_ray.data.reader import TrajectoryDataset
 from am_ray.data.scale import data_statistics
 from am_ray.evaluation import evaluate
-from am_ray.evaluation.tasks import FIRST_EVALUATION_SEED
+from am_ray.evaluation.tasks import FIRST_EVALUATION_SEED, episode_seeds
 from am_ray.models.checkpoint import Checkpoint, TrainingState, save_checkpoint
 from am_ray.models.policy import build_model
 from am_ray.settings import AlgorithmSettings
+from study import maze_distances
+from study.outcomes import Cell
 from study.point_maze import ENV_ID, Navigator, collect_point_maze, reach
 
 EPISODES, STEPS = 120, 12
@@ -126,3 +128,29 @@ def test_success_is_the_packages_own(env: gymnasium.Env[Any, Any]) -> None:
         seen.add(is_near)
     assert truncated
     assert len(seen) == 2
+
+
+def test_the_table_by_distance_counts_each_goal_once() -> None:
+    starts = episode_seeds(100, "default", 40)
+    distances = maze_distances.goal_distances(starts)
+    near, far = distances <= 3, distances >= 7
+    cells = {
+        "reaches what is near": Cell(
+            (0, 1), {"default": tuple(starts)}, {"default": np.tile(1.0 * near, (2, 1))}, 1, 1.0
+        ),
+        "reaches what is far": Cell(
+            (0, 1), {"default": tuple(starts)}, {"default": np.tile(1.0 * far, (2, 1))}, 1, 1.0
+        ),
+    }
+    table = [
+        [entry.split(" [")[0].strip() for entry in line.split("|")[2:-1]]
+        for line in maze_distances.lines(cells, distances)
+    ]
+    assert table[0] == [
+        f"0 to 3 cells ({near.sum()})",
+        f"4 to 6 cells ({40 - near.sum() - far.sum()})",
+        f"7 or more cells ({far.sum()})",
+    ]
+    assert table[2:] == [["100", "0", "0"], ["0", "0", "100"], ["+100", "+0", "-100"]]
+    assert distances.min() >= 1
+    assert distances.max() <= 11
