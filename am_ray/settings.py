@@ -56,7 +56,7 @@ class RelabelSettings(Checked):
     # Ours: evaluation goals are last states of behaviour; a share of ends put there. 0 is the paper.
     last_state_share: float = bounded(0.0, 0.0, 1.0)
     # Ours: floor for positives, needed when episodes are long (uniform ends give H_T / T positives: 0.75 % at T = 1000).
-    next_state_share: float = bounded(0.1, 0.0, 1.0)
+    next_state_share: float = bounded(0.05, 0.0, 1.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,8 +78,8 @@ class CriticLossSettings(Checked):
 
     # QT-Opt trains its sigmoid output with cross-entropy; the paper's equation is a squared error.
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
-    # The paper gives none; QT-Opt 0.9, Q-Transformer 0.98. Tie it to the horizon: 0.95^20 = 0.36 still carries a signal.
-    discount: float = bounded(0.95, 0.0, 0.9999)
+    # The paper gives none; QT-Opt 0.9, Q-Transformer 0.98. Tie it to the horizon: 0.98^40 = 0.45 still carries a signal.
+    discount: float = bounded(0.98, 0.0, 0.9999)
     # How a random goal's value enters; see docs/paper_map.md.
     chained_end: Literal["bootstrap", "end_value", "self"] = "bootstrap"
     # Q-Transformer: targets of hindsight goals are at least discount^(steps left), a value the data achieved.
@@ -97,13 +97,14 @@ class CriticLossSettings(Checked):
     negative_estimator: Literal["sampled", "expected"] = "sampled"
     # Draws that stand for these negatives, each of weight negative_ratio / negative_draws: the same loss with less noise, for
     # a backward pass through each (ours; `sampled` only). 0: one draw for each negative.
-    negative_draws: int = bounded(0, 0, 1024)
+    negative_draws: int = bounded(8, 0, 1024)
     # Candidates per transition, by source: uniform in the action box (the paper's reading) ...
-    negative_uniform: int = bounded(8, 0, 1024)
+    negative_uniform: int = bounded(48, 0, 1024)
     # ... actions of other transitions in the batch (ours: plausible but wrong here) ...
-    negative_data: int = bounded(8, 0, 1024)
-    # ... and the transition's own action, perturbed (ours: sharpens Q around the data).
-    negative_perturbed: int = bounded(8, 0, 1024)
+    negative_data: int = bounded(48, 0, 1024)
+    # ... and the transition's own action, perturbed (ours). Off: near negatives teach the noise of the data's actions, and cost
+    # 10 to 30 points of rearrangement (docs/experiments_log.md).
+    negative_perturbed: int = bounded(0, 0, 1024)
     # Weight of behaviour cloning (settings: `cloning`) as an auxiliary loss on the critic's encoder; ours. Which action led to
     # the goal teaches the encoder of images faster than the critic's own loss does. It has no part in acting.
     cloning_weight: float = bounded(0.0, 0.0, None)
@@ -115,8 +116,8 @@ class CriticLossSettings(Checked):
     # Whether the last state of an episode, never trained on but bootstrapped through, gets negatives too; ours.
     final_state_negatives: bool = False
     # Candidates in the target's max: uniform, and actions of other transitions; the data's next action if wanted.
-    target_uniform: int = bounded(8, 0, 1024)
-    target_data: int = bounded(8, 0, 1024)
+    target_uniform: int = bounded(4, 0, 1024)
+    target_data: int = bounded(4, 0, 1024)
     target_next_action: bool = True
     # CEM refinements of the best target candidate; 0 takes the best candidate as it is.
     target_cem_iterations: int = bounded(0, 0, 10)
@@ -154,7 +155,7 @@ class ModelSettings(Checked):
     layer_norm: bool = True
     # Whether the networks are shown g - s too, of vectors and images that are part of the goal (ours): what has to change
     # stands out.
-    goal_difference: bool = False
+    goal_difference: bool = True
     # Where a state lists objects: the first entry of the first object's slot, and the entries of each; empty: it is one flat
     # vector. Slots share one small network, and the trunk sees the maximum over them (PointNet; ours).
     entity_slots: tuple[int, ...] = ()

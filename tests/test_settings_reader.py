@@ -95,7 +95,7 @@ def test_refusals_say_where_what_and_what_was_wanted(text: str, expected: str) -
     [
         ("algorithm.relabel.chaining_ratio=1.5", "x.yaml: algorithm.relabel: RelabelSettings.chaining_ratio: got 1.5"),
         ("algorithm.optimization.batch_size=0", "expected a value in [1, 1000000]"),
-        ("algorithm.relabel.last_state_share=0.95", "last_state_share + next_state_share is 1.05"),
+        ("algorithm.relabel.last_state_share=0.97", "last_state_share + next_state_share is 1.02"),
         ("seed=-1", "PretrainSettings.seed: got -1; expected a value in [0, 2147483647]"),
         ("seed=2147483648", "PretrainSettings.seed: got 2147483648"),
         ("training.update=5", "unknown setting training.update. Did you mean training.updates?"),

@@ -61,7 +61,7 @@ def test_every_setting_of_the_search_changes_the_action(state_spec: DataSpec, ch
         {"head_width": 8},
         {"head_depth": 2},
         {"layer_norm": False},
-        {"goal_difference": True},
+        {"goal_difference": False},
         {"image_channels": (4, 8)},
         {"image_blocks": 1},
         {"image_shift": 0},
