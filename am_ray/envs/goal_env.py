@@ -163,12 +163,21 @@ class TrayEnv(gym.Env[dict[str, Any], npt.NDArray[np.float32]]):
             raise SettingsError(
                 f"goal_light: got {dict(fields or {})}; expected some of {', '.join(sorted(known))}. Correct the names."
             )
+        self._refuse_without_image("goal_light", fields)
         return dataclasses.replace(DAYLIGHT, **dict(fields or {}))
 
     def _find_noise(self, std: float) -> float:
         if std < 0:
             raise SettingsError(f"goal_noise: got {std}; expected grey levels, 0 or more. Correct the value.")
+        self._refuse_without_image("goal_noise", std)
         return std
+
+    def _refuse_without_image(self, name: str, value: object) -> None:
+        if value and self.tray.observation == "state":
+            raise SettingsError(
+                f"{name}: got {value} with observation: state; expected an observation with an image, for this is about the goal's "
+                f"image. Remove it, or choose another observation."
+            )
 
     def _draw_target(self) -> str | None:
         return str(self.np_random.choice(self._targets)) if self._targets and self._task.target is None else None
