@@ -41,12 +41,13 @@ class RelabelSettings(Checked):
     # Random goals come from episodes recorded at most this many before or after (ours); 0: from all, the paper. For data whose
     # consecutive episodes share a scene, as a robot's do: another scene's states cannot be reached, and nothing chains there.
     chaining_window: int = bounded(0, 0, None)
-    # Instead of random goals, sub-sequences that go on in another episode, one of the so many of the window that come nearest to
-    # s_i, from its state nearest to it (ours; states without images; docs/experiments_log.md). 0: random goals, the paper.
+    # Instead of random goals, sub-sequences that go on in another episode of the window, one of the so many nearest to s_i, from
+    # the state where it comes nearest (ours; states without images; docs/experiments_log.md). 0: random goals, the paper.
     chaining_neighbors: int = bounded(0, 0, 1024)
     # How far such a state may be: root mean square over the state's entries, in their standard deviations ...
     chaining_distance: float = bounded(0.5, 0.0, None)
-    # ... or, where entries are listed, Euclidean over them in their own units: positions, which tell what can be gone on from.
+    # ... or, where entries are listed, Euclidean over them in their own units, such as metres of positions. Indices into the
+    # state; of several features, into all of them end to end in the order of their names.
     chaining_entries: tuple[int, ...] = ()
     # Share of the random goals taken from what the transition's own episode was before (ours): the same objects, another
     # place. Only such goals show that a hand in the right place is no goal while the object is not; docs/experiments_log.md.
@@ -103,7 +104,7 @@ class CriticLossSettings(Checked):
     # ... actions of other transitions in the batch (ours: plausible but wrong here) ...
     negative_data: int = bounded(48, 0, 1024)
     # ... and the transition's own action, perturbed (ours). Off: near negatives teach the noise of the data's actions, and cost
-    # 10 to 30 points of rearrangement (docs/experiments_log.md).
+    # 12 to 28 points of rearrangement (one seed; docs/experiments_log.md).
     negative_perturbed: int = bounded(0, 0, 1024)
     # Weight of behaviour cloning (settings: `cloning`) as an auxiliary loss on the critic's encoder; ours. Which action led to
     # the goal teaches the encoder of images faster than the critic's own loss does. It has no part in acting.
@@ -149,7 +150,7 @@ class ModelSettings(Checked):
     width: int = bounded(256, 1, 16384)
     depth: int = bounded(2, 1, 32)
     # Width and depth of the small head that scores one action given the encoded (s, g): what most of a wide one's update time
-    # goes into (39 ms with 256, 15 with 128, 7 with 64). Learning per update: docs/performance.md, "Learning per minute".
+    # goes into (39 ms with 256, 15 with 128, 7 with 64, with 24 candidates). Learning per update: docs/performance.md, "Learning per minute".
     head_width: int = bounded(64, 1, 16384)
     head_depth: int = bounded(2, 1, 32)
     layer_norm: bool = True

@@ -136,7 +136,9 @@ def markdown(cells: Mapping[str, Cell]) -> str:
     first, *others = cells
     tasks = list(cells[first].outcomes)
     lines = [
-        "| | " + " | ".join(task.replace("_", " ") for task in tasks) + " | seeds | goals | updates | training |",
+        "| | "
+        + " | ".join("success" if task == "default" else task.replace("_", " ") for task in tasks)
+        + " | seeds | goals | updates | training |",
         "|---" * (len(tasks) + 5) + "|",
     ]
     for label, found in cells.items():

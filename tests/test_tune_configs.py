@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from am_ray.envs.tray import Tray
 from am_ray.settings import PretrainSettings
 from am_ray.settings_reader import read_settings, to_mapping
 from am_ray.strict_yaml import load_yaml
@@ -60,8 +61,24 @@ def test_its_sweep_has_the_trials_that_its_comment_counts(name: str, trials: int
         reference = loaded(FOLDER / "tray_play.yaml")
         for trial in plan.trials:
             assert trial.settings.algorithm.model == reference.algorithm.model
-            assert trial.settings.algorithm.critic.discount == reference.algorithm.critic.discount
+            critic = trial.settings.algorithm.critic
+            varied = replace(reference.algorithm.critic, negative_ratio=critic.negative_ratio)
+            assert critic == varied
             assert (trial.settings.dataset, trial.settings.training) == (reference.dataset, reference.training)
+
+
+def test_the_main_result_is_of_the_reference_run() -> None:
+    ours, reference = loaded(FOLDER / "study" / "tray_play_10k.yaml"), loaded(FOLDER / "tray_play.yaml")
+    assert replace(ours.algorithm, cloning=reference.algorithm.cloning) == reference.algorithm
+    assert ours.training.updates == reference.training.updates
+
+
+def test_links_are_over_positions_alone() -> None:
+    tray = Tray(arm="panda", kinds=["box", "banana", "milk", "can", "apple"], container="bin", observation="state")
+    names = [
+        tray.state_names()[i] for i in loaded(FOLDER / "study" / "tray_stitch.yaml").algorithm.relabel.chaining_entries
+    ]
+    assert names == [f"{thing}_{axis}" for thing in ("gripper", *tray.kinds) for axis in "xyz"]
 
 
 def test_trials_of_the_grids_differ_in_what_is_varied_alone() -> None:

@@ -1,4 +1,4 @@
-"""Where other episodes go on from: for each state, the states of other episodes that look most like it (ours).
+"""Where other episodes go on from: for each state, the one state of each near episode that looks most like it (ours).
 
 Random goals of the whole dataset are the paper's goal chaining. Where next to none of them can be reached from a state, they
 all teach Q = 0, and what value flows in where two episodes meet is lost on its way back. Goals that another episode reached
@@ -22,7 +22,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Links:
-    """For each of r rows, in each of the n episodes that come nearest to it, the row that looks most like it; the nearest first.
+    """For each of r rows, the n other episodes that come nearest to it, the nearest first: of each, the row that looks most like it.
 
     Attributes:
         row: ``(r, n)``: none is an episode's last one, so something was done there.
@@ -50,7 +50,7 @@ def find_links(
         first_row: Row of each episode's first state, ``(e,)``; episodes lie end to end in rising order.
         num_transitions: T of each episode, ``(e,)``, each at least 1.
         window: Episodes before and after that are looked at, at least 1.
-        num: n. Where there are fewer episodes the nearest ones are listed again.
+        num: n. Where there are fewer episodes the nearest ones are listed again, as not near: near rows come first, each once.
         max_distance: What counts as near.
         entries: Where given, distances are Euclidean over these entries of the state, in their own units, such as metres. Else
             they are root mean squares over all that vary, each in units of its standard deviation.
@@ -73,7 +73,8 @@ def find_links(
         nearest_square = np.take_along_axis(square, row - low, axis=1)
         order = np.argsort(nearest_square, axis=1, kind="stable")[:, np.arange(num) % len(others)]
         links.row[own] = np.take_along_axis(row, order, axis=1)
-        links.is_near[own] = np.take_along_axis(nearest_square, order, axis=1) <= max_distance**2
+        is_near = np.take_along_axis(nearest_square, order, axis=1) <= max_distance**2
+        links.is_near[own] = is_near & (np.arange(num) < len(others))
     return links
 
 

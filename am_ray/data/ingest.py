@@ -47,7 +47,7 @@ def open_ingest(
     batch_size: int,
     seed: int,
     num_shards: int = 1,
-    discount: float = 0.95,
+    discount: float = 0.98,
     task: TaskSettings | None = None,
 ) -> list[ShardSource]:
     """Check a dataset and divide it among learners.
@@ -68,7 +68,7 @@ def open_ingest(
 
     Raises:
         DatasetError: If the dataset is damaged, of another shape than ``spec``, or too small for so many learners.
-        SettingsError: Goals are to be chained by likeness of states, and the dataset has images.
+        SettingsError: Goals are to be chained by likeness of states, and the dataset has images, or not the entries that are named.
     """
     dataset = _checked(dataset_path, ingest.skip_bad_files)
     if spec is not None and _shapes(spec) != _shapes(dataset.spec):

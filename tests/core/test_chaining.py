@@ -70,7 +70,13 @@ def test_units_and_entries_that_never_vary_change_nothing() -> None:
 def test_where_there_are_too_few_episodes_the_nearest_are_listed_again() -> None:
     links = find_links(states(), FIRST_ROW[:2], LENGTHS[:2], window=1, num=5, max_distance=9.0)
     assert (links.row[:4] == 4).all()  # the second episode has one row where something was done
-    assert len(set(links.row[4].tolist())) == 1
+    assert set(links.row[4].tolist()) == {int(distances(states())[4, :3].argmin())}
+
+
+def test_near_rows_come_first_and_count_once() -> None:
+    links = find_links(states(), FIRST_ROW, LENGTHS, window=1, num=5, max_distance=1.0)
+    assert (np.diff(links.is_near.astype(int), axis=1) <= 0).all()
+    assert links.is_near.sum(axis=1).max() == 2
 
 
 def test_a_single_episode_has_none() -> None:

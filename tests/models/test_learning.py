@@ -25,7 +25,7 @@ START, MIDDLE, DEAD_END, GOAL = range(4)
 SPEC = DataSpec({"state": (4 * CORRIDORS,)}, {"state": None}, (-1.0,), (1.0,))
 SETTINGS = AlgorithmSettings(
     model=ModelSettings(width=64, depth=1, head_width=64, head_depth=2),
-    # One-dimensional actions need few candidates.
+    # One-dimensional actions need few candidates, and one draw.
     critic=CriticLossSettings(discount=0.9, negative_uniform=8, negative_data=8, negative_draws=0),
     optimization=OptimizationSettings(learning_rate=2e-3, target_update_rate=0.02, acting_average_rate=0.02),
 )

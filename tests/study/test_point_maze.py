@@ -144,10 +144,10 @@ def test_the_table_by_distance_counts_each_goal_once() -> None:
     }
     table = [
         [entry.split(" [")[0].strip() for entry in line.split("|")[2:-1]]
-        for line in maze_distances.lines(cells, distances)
+        for line in maze_distances.distance_lines(cells, distances)
     ]
     assert table[0] == [
-        f"0 to 3 cells ({near.sum()})",
+        f"1 to 3 cells ({near.sum()})",
         f"4 to 6 cells ({40 - near.sum() - far.sum()})",
         f"7 or more cells ({far.sum()})",
     ]
