@@ -17,7 +17,8 @@ from am_ray.strict_yaml import apply_overrides
 from .conftest import TINY, train
 
 SIZES = [f"algorithm.model.{name}={TINY[name]}" for name in ("width", "depth", "head_width", "head_depth")]
-BASE = [*SIZES, "algorithm.optimization.batch_size=16", "seed=3"]
+# Near 1 a geometric sampling of goals is nearly uniform, and three batches may not differ.
+BASE = [*SIZES, "algorithm.optimization.batch_size=16", "algorithm.critic.discount=0.9", "seed=3"]
 
 
 def config_of(dataset: str, *overrides: str) -> ActionableModelsConfig:
