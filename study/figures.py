@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from study.outcomes import Cell
+from study.texts import task_title
 
-_COLORS = ("#1f4e79", "#5b8db8", "#a9c4dd", "#d5d9de", "#c07a3a")
+_OURS = ("#1f4e79", "#5b8db8", "#a9c4dd", "#d5d9de")
+_CLONING = ("#c07a3a", "#e3c29f")
 _WIDTH = 0.8
 
 
@@ -21,17 +23,16 @@ def ablation_figure(cells: Mapping[str, Cell], path: Path) -> None:
     figure = Figure(figsize=(2.2 + 2.4 * len(tasks), 3.8), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes: Any = figure.subplots()
-    for rank, (label, found) in enumerate(cells.items()):
+    for rank, ((label, found), color) in enumerate(zip(cells.items(), bar_colors(list(cells)), strict=True)):
         places = [number + _WIDTH * ((rank + 0.5) / len(cells) - 0.5) for number in range(len(tasks))]
         rates = [100 * found.rate(task) for task in tasks]
-        color = _COLORS[-1] if "cloning" in label else _COLORS[min(rank, len(_COLORS) - 2)]
         axes.bar(places, rates, _WIDTH / len(cells) * 0.94, color=color, label=label)
         for place, task in zip(places, tasks, strict=True):
             low, high = (100 * bound for bound in found.interval(task))
             axes.plot([place, place], [low, high], color="#333333", linewidth=1.2)
             seeds = 100 * found.outcomes[task].mean(axis=1)
             axes.plot([place] * len(seeds), seeds, "o", color="#333333", alpha=0.5, markersize=3, markeredgewidth=0)
-    axes.set_xticks(range(len(tasks)), [task.replace("_", " ") for task in tasks])
+    axes.set_xticks(range(len(tasks)), [task_title(task) for task in tasks])
     axes.set_ylabel("success at the last step, %")
     axes.set_ylim(0, 102)
     axes.grid(axis="y", alpha=0.3)
@@ -40,3 +41,11 @@ def ablation_figure(cells: Mapping[str, Cell], path: Path) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.savefig(path)
+
+
+def bar_colors(labels: Sequence[str]) -> list[str]:
+    """Blues for ours and browns for behaviour cloning, the darkest first; what is left over shares the lightest."""
+    is_cloning = ["behaviour cloning" in label for label in labels]
+    families = [_CLONING if cloning else _OURS for cloning in is_cloning]
+    ranks = [is_cloning[:index].count(cloning) for index, cloning in enumerate(is_cloning)]
+    return [family[min(rank, len(family) - 1)] for family, rank in zip(families, ranks, strict=True)]

@@ -20,7 +20,7 @@ from study.figures import ablation_figure
 from study.images import IMAGE_RUNS, IMAGES_TABLE
 from study.outcomes import Cell, cell, difference, episode_row, published_cells, read_sweep
 from study.plan import PICTURES
-from study.texts import difference_text, rate_text
+from study.texts import difference_text, rate_text, task_title
 
 RESULTS = Path("docs/results")
 PAGE = Path("docs/RESULTS.md")
@@ -136,9 +136,7 @@ def markdown(cells: Mapping[str, Cell]) -> str:
     first, *others = cells
     tasks = list(cells[first].outcomes)
     lines = [
-        "| | "
-        + " | ".join("success" if task == "default" else task.replace("_", " ") for task in tasks)
-        + " | seeds | goals | updates | training |",
+        "| | " + " | ".join(task_title(task) for task in tasks) + " | seeds | goals | updates | training |",
         "|---" * (len(tasks) + 5) + "|",
     ]
     for label, found in cells.items():

@@ -13,3 +13,8 @@ def rate_text(rate: float, interval: Sequence[float]) -> str:
 def difference_text(mean: float, interval: Sequence[float]) -> str:
     """``+11 [+4, +17]``."""
     return f"{100 * mean:+.0f} [{100 * interval[0]:+.0f}, {100 * interval[1]:+.0f}]"
+
+
+def task_title(task: str) -> str:
+    """``container placing``; the one task of a world that names none is ``success``."""
+    return "success" if task == "default" else task.replace("_", " ")

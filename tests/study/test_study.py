@@ -28,6 +28,7 @@ from am_ray.sweep import plan_sweep
 from study import __main__ as study_main
 from study.conditions import CONDITIONS, NEW_KINDS, STATE, Conditions
 from study.downstream import DOWNSTREAM_TABLE
+from study.figures import bar_colors
 from study.gpu_training import read_config
 from study.images import IMAGE_RUNS
 from study.outcomes import cell, difference, read_sweep
@@ -365,3 +366,11 @@ def test_image_policies_are_compared_start_by_start_and_stay_as_published(tmp_pa
     write_evaluation(tmp_path / "b" / ours.evaluation, "1111" * 10)
     write_report(tmp_path / "b", results=results, page=page)
     assert page.read_text() == text
+
+
+def test_methods_are_told_apart_by_colour_and_cloning_by_its_family() -> None:
+    labels = [row.label for table in TABLES for row in table.rows if table.name == "tray_stitch"]
+    colors = dict(zip(labels, bar_colors(labels), strict=True))
+    assert len(set(colors.values())) == len(labels) == 5
+    (auxiliary,) = bar_colors(["with the auxiliary cloning loss"])
+    assert auxiliary not in {color for label, color in colors.items() if label.startswith("behaviour cloning")}
