@@ -150,7 +150,8 @@ class ModelSettings(Checked):
     width: int = bounded(256, 1, 16384)
     depth: int = bounded(2, 1, 32)
     # Width and depth of the small head that scores one action given the encoded (s, g): what most of a wide one's update time
-    # goes into (39 ms with 256, 15 with 128, 7 with 64, with 24 candidates). Learning per update: docs/performance.md, "Learning per minute".
+    # goes into (39 ms with 256, 15 with 128, 7 with 64, with 24 candidates). Learning per update: docs/performance.md,
+    # "Learning per minute".
     head_width: int = bounded(64, 1, 16384)
     head_depth: int = bounded(2, 1, 32)
     layer_norm: bool = True

@@ -1,7 +1,6 @@
 """The published PointMaze table once more, by how far the goals are from the start.
 
-pip install -e '.[study]'
-python -m study.maze_distances
+It needs ``pip install -e '.[study]'``; then ``python -m study.maze_distances`` prints the table.
 """
 
 from __future__ import annotations

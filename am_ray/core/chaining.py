@@ -22,7 +22,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Links:
-    """For each of r rows, the n other episodes that come nearest to it, the nearest first: of each, the row that looks most like it.
+    """For each of r rows, the n other episodes that come nearest to it, the nearest first: of each, its nearest row.
 
     Attributes:
         row: ``(r, n)``: none is an episode's last one, so something was done there.

@@ -84,9 +84,9 @@ def relabel(
         last_state_share: Share of ends put on T (evaluation goals are last states). Ours.
         next_state_share: Share of ends put on t + 1, a floor for positives in long episodes. Ours.
         rng: The only source of randomness.
-        links: Where set, goals of other episodes are linked ones: those that come after one of the near rows of s_i, each drawn alike, in
-            ``last_state_share`` of the cases the last of them. What was done in the nearest row of a last state then stands for
-            what would be done there. Ours.
+        links: Where set, goals of other episodes are linked ones: those that come after one of the near rows of s_i, each drawn
+            alike, in ``last_state_share`` of the cases the last of them. What was done in the nearest row of a last state then
+            stands for what would be done there. Ours.
 
     Returns:
         The drawn rows. Where there is no other episode (and no reservoir, and no near row) to draw from, goals are hindsight.

@@ -14,7 +14,7 @@ from am_ray.data.resident import ResidentShard
 from am_ray.data.shard import Columns, Shard
 from am_ray.data.streaming import StreamingShard
 from am_ray.data.validation import check_numbers
-from am_ray.settings import IngestSettings, RelabelSettings, TaskSettings
+from am_ray.settings import CriticLossSettings, IngestSettings, RelabelSettings, TaskSettings
 from am_ray.types import DatasetError, DataSpec, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def open_ingest(
     batch_size: int,
     seed: int,
     num_shards: int = 1,
-    discount: float = 0.98,
+    discount: float = CriticLossSettings.discount,
     task: TaskSettings | None = None,
 ) -> list[ShardSource]:
     """Check a dataset and divide it among learners.
@@ -68,7 +68,8 @@ def open_ingest(
 
     Raises:
         DatasetError: If the dataset is damaged, of another shape than ``spec``, or too small for so many learners.
-        SettingsError: Goals are to be chained by likeness of states, and the dataset has images, or not the entries that are named.
+        SettingsError: Goals are to be chained by likeness of states, and the dataset has images, or lacks the entries that
+            are named.
     """
     dataset = _checked(dataset_path, ingest.skip_bad_files)
     if spec is not None and _shapes(spec) != _shapes(dataset.spec):
@@ -103,13 +104,15 @@ def open_ingest(
 
 
 def _check_chaining(relabeling: RelabelSettings, spec: DataSpec) -> None:
+    if not relabeling.chaining_neighbors:
+        return
     images = [name for name, shape in spec.observation_shapes.items() if len(shape) == 3]
-    if relabeling.chaining_neighbors and images:
+    if images:
         raise SettingsError(
             f"relabel.chaining_neighbors: got {relabeling.chaining_neighbors} for data with the images {images}; expected states "
             f"alone, whose likeness can be measured. Set it to 0."
         )
-    num_entries = sum(shape[0] for shape in spec.observation_shapes.values() if len(shape) == 1)
+    num_entries = sum(shape[0] for shape in spec.observation_shapes.values())
     outside = [entry for entry in relabeling.chaining_entries if not 0 <= entry < num_entries]
     if outside:
         raise SettingsError(
