@@ -288,10 +288,11 @@ class TaskSettings(Checked):
     # Share of the draws put on trajectories that succeed, at least; ours: few do, and they say most. 0: all alike.
     success_share: float = bounded(0.0, 0.0, 1.0)
     # Where the learned goal starts, in every arm alike; ours. `success`: at the states in which trajectories succeed (their
-    # mean; for an affine map the ridge regression of them on the states before). `mean`: at the mean of the data.
+    # mean; for an affine map, a sparse regression of what changes until then on the states before). `mean`: at the mean of the data.
     goal_start: Literal["success", "mean"] = "success"
-    # Strength of that regression, in standardised units, divided by the number of trajectories that succeed.
-    goal_ridge: float = bounded(0.4, 1e-6, None)
+    # The share of the squared error that a weight of that regression must take off to be kept, times the number of trajectories
+    # that succeed.
+    goal_weight_cost: float = bounded(2.0, 1e-6, None)
     # Run or checkpoint whose weights are the start; empty: fresh weights.
     initial: str = ""
     # Dataset whose transitions train the goal-conditioned critic beside the task (the paper's auxiliary objective); empty: none.

@@ -102,7 +102,16 @@ WHERE: dict[str, dict[str, str]] = {
     | {"act": "models/test_settings_matter.py::test_act_decides_what_cloning_does_of_its_density"},
     "AlgorithmSettings": {"method": "algorithm/test_settings_matter.py::test_method_decides_what_is_trained"},
     "TaskSettings": dict.fromkeys(
-        ["label", "success_at", "success_share", "goal_start", "goal_ridge", "initial", "auxiliary", "auxiliary_ratio"],
+        [
+            "label",
+            "success_at",
+            "success_share",
+            "goal_start",
+            "goal_weight_cost",
+            "initial",
+            "auxiliary",
+            "auxiliary_ratio",
+        ],
         _TASK,
     ),
     "IngestSettings": {

@@ -35,7 +35,7 @@ class TaskStart:
         statistics: Scale of the data that the network is built for: that of the pre-training data, where there are some.
         weights: Pre-trained ``state_dict``, or ``None`` for fresh weights.
         goal: Where the learned goal begins; ``None``: the mean of the data.
-        examples: What an affine goal is fitted to, with strength ``ridge``; ``None``: nothing.
+        examples: What an affine goal is fitted to, with ``weight_cost``; ``None``: nothing.
         origin: Plain data on where the weights came from, or ``None``.
     """
 
@@ -43,7 +43,7 @@ class TaskStart:
     weights: Mapping[str, np.ndarray] | None
     goal: Mapping[str, np.ndarray] | None
     examples: TaskExamples | None
-    ridge: float
+    weight_cost: float
     origin: Mapping[str, Any] | None
 
     @torch.no_grad()
@@ -57,7 +57,7 @@ class TaskStart:
             own = {name: value.numpy() for name, value in model.state_dict().items() if _TASK_PARTS in name}
             load_weights(model, {**own, **self.weights}, where="pre-trained weights")
         if self.goal is not None:
-            start_task_at(model, self.goal, self.examples, ridge=self.ridge)
+            start_task_at(model, self.goal, self.examples, weight_cost=self.weight_cost)
 
 
 def task_start(path: str, task: TaskSettings, settings: AlgorithmSettings, skip_bad_files: bool = False) -> TaskStart:
@@ -76,14 +76,14 @@ def _task_start(
     path: str, task: TaskSettings, initial: str, model: ModelSettings, skip_bad_files: bool, manifest: Manifest
 ) -> TaskStart:
     facts = dataset_facts(path, skip_bad_files)
-    goal, examples, ridge = None, None, task.goal_ridge
+    goal, examples, weight_cost = None, None, task.goal_weight_cost
     if task.goal_start == "success":
         labels = task_labels(read_dataset(path, skip_bad_files=skip_bad_files), task)
         goal, examples = labels.goal, labels.examples
-        ridge /= max(1, int(labels.fulfils.sum()))
+        weight_cost /= max(1, int(labels.fulfils.sum()))
     if not initial:
         statistics = dataset_facts(task.auxiliary, skip_bad_files).statistics if task.auxiliary else facts.statistics
-        return TaskStart(statistics, None, goal, examples, ridge, None)
+        return TaskStart(statistics, None, goal, examples, weight_cost, None)
     checkpoint = read_checkpoint(initial)
     _check_fits(initial, checkpoint.spec, facts.spec, checkpoint.settings, model)
     origin = {
@@ -91,7 +91,7 @@ def _task_start(
         "update": checkpoint.state.update,
         "dataset_digest": checkpoint.origin.get("dataset", {}).get("digest"),
     }
-    return TaskStart(checkpoint.statistics, checkpoint.state.weights, goal, examples, ridge, origin)
+    return TaskStart(checkpoint.statistics, checkpoint.state.weights, goal, examples, weight_cost, origin)
 
 
 def _check_fits(

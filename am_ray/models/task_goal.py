@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from am_ray.core.ridge import ridge_regression
+from am_ray.core.sparse_map import sparse_change
 from am_ray.types import TASK, DataSpec, DataStatistics, TaskExamples
 
 # Images are bytes; the tensor is learnt in the units that the image encoder works in, (x / 255) - 0.5.
@@ -31,7 +31,7 @@ class TaskGoal(nn.Module):
     def __init__(self, spec: DataSpec, statistics: DataStatistics, *, affine: bool = False) -> None:
         super().__init__()
         self.tensor, self.weight = nn.ParameterDict(), nn.ParameterDict()
-        self.names = list(spec.goal_indices)
+        self.names, self.picked = list(spec.goal_indices), dict(spec.goal_indices)
         self.inputs = [name for name, shape in spec.observation_shapes.items() if len(shape) == 1]
         size = sum(spec.observation_shapes[name][0] for name in self.inputs)
         for name in self.inputs:
@@ -64,24 +64,30 @@ class TaskGoal(nn.Module):
         return filled
 
     @torch.no_grad()
-    def start_at(self, goal: Mapping[str, np.ndarray], examples: TaskExamples | None, *, ridge: float) -> None:
+    def start_at(self, goal: Mapping[str, np.ndarray], examples: TaskExamples | None, *, weight_cost: float) -> None:
         """Puts the learned goal on given values.
 
         Args:
             goal: In the data's units.
-            examples: States and the goals that they led to; an affine map is fitted to them.
-            ridge: Strength of that fit; see `am_ray.core.ridge`.
+            examples: States and the goals that they led to; an affine map is fitted to them, and where they say little, the goal is
+                the state as it is.
+            weight_cost: Of that fit; see `am_ray.core.sparse_map`.
         """
         for name in self.names:
             mean, std = self.get_buffer(f"{name}_mean"), self.get_buffer(f"{name}_std")
             if name in self.weight and examples is not None:
                 state = self._state({n: torch.from_numpy(examples.observations[n]) for n in self.inputs})
                 wanted = (torch.from_numpy(examples.goals[name]) - mean) / std
-                found = ridge_regression(state.numpy(), wanted.numpy(), strength=ridge)
+                found = sparse_change(state.numpy(), wanted.numpy(), self._own(name), cost=weight_cost)
                 self.tensor[name].copy_(torch.from_numpy(found.offset))
                 self.weight[name].copy_(torch.from_numpy(found.weight))
             else:
                 self.tensor[name].copy_((torch.from_numpy(np.asarray(goal[name], np.float32)) - mean) / std)
+
+    def _own(self, name: str) -> np.ndarray:
+        """The entry of `_state` that each entry of the goal feature is, ``(g,)``."""
+        first = sum(len(self.get_buffer(f"{n}_input_mean")) for n in self.inputs[: self.inputs.index(name)])
+        return first + np.array(self.picked[name] or range(self.weight[name].shape[0]))
 
     def _state(self, observation: Mapping[str, Tensor]) -> Tensor:
         parts = [
@@ -92,12 +98,12 @@ class TaskGoal(nn.Module):
 
 
 def start_task_at(
-    model: nn.Module, goal: Mapping[str, np.ndarray], examples: TaskExamples | None = None, *, ridge: float = 0.01
+    model: nn.Module, goal: Mapping[str, np.ndarray], examples: TaskExamples | None = None, *, weight_cost: float
 ) -> None:
     """Puts every learned goal of a network, averaged ones included, on given values; see `TaskGoal.start_at`."""
     for module in model.modules():
         if isinstance(module, TaskGoal):
-            module.start_at(goal, examples, ridge=ridge)
+            module.start_at(goal, examples, weight_cost=weight_cost)
 
 
 def with_task(goal: Mapping[str, Tensor], is_task: Tensor) -> dict[str, Tensor]:

@@ -81,7 +81,7 @@ def test_it_fills_the_rows_of_the_task_and_no_others() -> None:
 def test_it_can_start_at_a_goal_in_every_copy_of_the_network() -> None:
     model = _model()
     start = {"state": np.array([5.0, 7.0]), "front": np.full((8, 8, 3), 255.0)}
-    start_task_at(model, start)
+    start_task_at(model, start, weight_cost=0.01)
     marked = with_task(_batch([2]).goal, torch.tensor([True]))
     for critic in (model.critic, model.target_critic, model.acting_critic):
         assert critic.encoder.task is not None
@@ -97,7 +97,7 @@ def test_an_affine_goal_is_fitted_to_what_states_led_to() -> None:
     # Success is where the second entry was; the goal is made of entries 0 and 2.
     goals = np.stack([states[:, 1] + 0.5, np.full(400, 4.0)], axis=1).astype(np.float32)
     start = {"state": goals.mean(axis=0), "front": np.full((8, 8, 3), 255.0)}
-    start_task_at(model, start, TaskExamples({"state": states}, {"state": goals}), ridge=1e-6)
+    start_task_at(model, start, TaskExamples({"state": states}, {"state": goals}), weight_cost=1e-6)
     batch = _batch([2, 2, 0])
     for critic in (model.critic, model.target_critic, model.acting_critic):
         assert critic.encoder.task is not None
@@ -108,10 +108,24 @@ def test_an_affine_goal_is_fitted_to_what_states_led_to() -> None:
         assert torch.allclose(filled["front"][:2], torch.tensor(255.0))
 
 
+def test_what_few_examples_do_not_tell_stays_as_it_is_in_the_state() -> None:
+    model = _model()
+    # Entry 0 is lifted by 2 from wherever it was; entry 2, the goal's other one, is left alone. Three states say no more.
+    states = np.array([[0.0, 2.0, 3.0], [1.0, 2.5, 2.0], [2.0, 1.5, 4.0]], np.float32)
+    goals = states[:, [0, 2]] + np.array([2.0, 0.0], np.float32)
+    start = {"state": goals.mean(axis=0), "front": np.zeros((8, 8, 3))}
+    start_task_at(model, start, TaskExamples({"state": states}, {"state": goals}), weight_cost=0.01)
+    batch, task = _batch([2, 2]), model.critic.encoder.task
+    assert task is not None
+    filled = task(batch.observation, with_task(batch.goal, torch.tensor([True, True])))
+    unseen = batch.observation["state"]
+    assert torch.allclose(filled["state"], torch.stack([unseen[:, 0] + 2.0, unseen[:, 2]], dim=1), atol=0.02)
+
+
 def test_a_tensor_takes_the_mean_of_the_examples_and_no_state_moves_it() -> None:
     model = _model(replace(SETTINGS, model=replace(SETTINGS.model, task_goal="tensor")))
     examples = TaskExamples({"state": np.eye(3, dtype=np.float32)}, {"state": np.eye(3, 2, dtype=np.float32)})
-    start_task_at(model, {"state": np.array([5.0, 7.0]), "front": np.zeros((8, 8, 3))}, examples, ridge=1e-6)
+    start_task_at(model, {"state": np.array([5.0, 7.0]), "front": np.zeros((8, 8, 3))}, examples, weight_cost=1e-6)
     task = model.critic.encoder.task
     assert task is not None
     filled = task(_batch([2, 2]).observation, with_task(_batch([2, 2]).goal, torch.tensor([True, True])))

@@ -1,0 +1,75 @@
+"""What a state becomes, from few examples: affine maps that change little (adaptive ridge regression, Frommlet and Nuel 2016)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from am_ray.arrays import Float
+
+# Weights far below it count as 0.
+_FLOOR = 0.01
+_ITERATIONS = 30
+# An offset costs this much of a weight: most of what changes, changes by a constant.
+_OFFSET_COST = 0.1
+
+
+@dataclass(frozen=True)
+class AffineMap:
+    """y = offset + weight x: ``offset`` ``(g,)``, ``weight`` ``(g, s)``."""
+
+    offset: np.ndarray
+    weight: np.ndarray
+
+
+def sparse_change(
+    x: Float[np.ndarray, "n s"], y: Float[np.ndarray, "n g"], own: np.ndarray, *, cost: float
+) -> AffineMap:
+    """An affine map in which an entry of y is its own entry of x, or 0, but for what the examples make worth a weight. Ours.
+
+    For each entry of y, with r its own entry of x or 0, whichever gives the smaller value:
+
+        min over offset, weight of  E (1 + cost k),   E = mean (y - r - offset - weight x)^2,   k = number of weights that are not 0
+
+    nearly, and locally: ridge regressions, each with the last one's weights in the denominator of its penalty, approach the number by
+    sum w^2 / (w^2 + floor^2). A penalty is in units of mean (y - r)^2, so what is kept is made smaller, too (by a quarter, where `cost`
+    is what a weight is worth): in fine-tuning that was better than least squares over what is kept (docs/experiments_log.md).
+
+    Args:
+        x: Inputs, in units in which they are of order 1 and 0 is their usual value; n at least 1.
+        y: What they become, in the same units.
+        own: The entry of x that each entry of y is, ``(g,)``.
+        cost: The share of the squared error that a weight must take off to be kept, an offset a tenth of it; above 0: there may be fewer
+            rows than entries, and entries that never change.
+
+    Returns:
+        The map, r included.
+    """
+    ones = np.ones((len(x), 1))
+    x, y = np.concatenate([ones, x.astype(np.float64)], axis=1), y.astype(np.float64)
+    moments = x.T @ x / len(x)
+    rows = np.stack([_row(x, values, moments, int(entry) + 1, cost) for values, entry in zip(y.T, own, strict=True)])
+    return AffineMap(rows[:, 0], rows[:, 1:])
+
+
+def _row(x: np.ndarray, y: np.ndarray, moments: np.ndarray, own: int, cost: float) -> np.ndarray:
+    found = []
+    for kept in (1.0, 0.0):
+        change = y - kept * x[:, own]
+        row = _sparse(moments, x.T @ change / len(x), cost * float((change**2).mean()))
+        error = float(((change - x @ row) ** 2).mean())
+        weights = float((row**2 / (row**2 + _FLOOR**2)).sum())
+        row[own] += kept
+        found.append((error * (1.0 + cost * weights), row))
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+def _sparse(moments: np.ndarray, product: np.ndarray, cost: float) -> np.ndarray:
+    costs = np.full(len(product), cost + 1e-12)
+    costs[0] *= _OFFSET_COST
+    penalty = costs
+    for _ in range(_ITERATIONS):
+        row: np.ndarray = np.linalg.solve(moments + np.diag(penalty), product)
+        penalty = costs / (row**2 + _FLOOR**2)
+    return row

@@ -1,0 +1,48 @@
+"""Sparse changes: by hand, from fewer examples than entries, and in their limits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from am_ray.core.sparse_map import sparse_change
+
+
+def test_a_weight_is_kept_if_it_is_worth_its_cost() -> None:
+    # Entry 0 goes to 3 + 2 x_1 whatever it was. The weight explains half of what varies: noise of the same variance is beside it.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 2))
+    y = 3.0 + 2.0 * x[:, 1:] + 2.0 * rng.normal(size=(4000, 1))
+    kept, dropped = (sparse_change(x, y, np.array([0]), cost=cost) for cost in (0.002, 0.5))
+    assert np.allclose(kept.weight, [[0.0, 2.0]], atol=0.1) and np.allclose(kept.offset, 3.0, atol=0.1)
+    assert (
+        np.allclose(dropped.weight, 0.0, atol=0.01) and 2.0 < dropped.offset < 3.0
+    )  # a cost makes what is kept smaller, too
+
+
+def test_it_finds_the_few_entries_that_matter_among_more_than_there_are_examples() -> None:
+    # As a hand that goes to an object (0), an object that is lifted (1), a thing that is put down (2), and others that stay.
+    rng = np.random.default_rng(0)
+    weight, offset = np.eye(40, 60), np.zeros(40)
+    weight[0, 0], weight[0, 7], offset[1], weight[2, 2], offset[2] = 0.0, 1.0, 2.0, 0.0, -1.0
+    x, unseen = rng.normal(size=(40, 60)), rng.normal(size=(500, 60))
+    y = x @ weight.T + offset + 0.1 * rng.normal(size=(40, 40))
+    found = sparse_change(x, y, np.arange(40), cost=0.1)
+    assert ((np.abs(found.weight) > 0.5) == (weight == 1.0)).all()
+
+    def error(o: np.ndarray, w: np.ndarray) -> float:
+        return float(np.sqrt(((o + unseen @ w.T - offset - unseen @ weight.T) ** 2).mean()))
+
+    # Ridge regression, which spreads over all entries what few of them explain, at the best of its strengths.
+    dx, dy = x - x.mean(axis=0), y - y.mean(axis=0)
+    ridges = [np.linalg.solve(dx.T @ dx / 40 + s * np.eye(60), dx.T @ dy / 40).T for s in (0.003, 0.03, 0.1, 0.3, 1.0)]
+    best = min(error(y.mean(axis=0) - w @ x.mean(axis=0), w) for w in ridges)
+    assert error(found.offset, found.weight) < 0.1 < 0.3 < best
+
+
+def test_where_nothing_changes_the_map_is_the_identity_and_one_row_is_enough() -> None:
+    rng = np.random.default_rng(1)
+    x = np.concatenate([rng.normal(size=(200, 4)), np.full((200, 1), 2.0)], axis=1)
+    same = sparse_change(x, x[:, 1:3], np.array([1, 2]), cost=0.01)
+    assert np.allclose(same.weight, np.eye(2, 5, k=1)) and np.allclose(same.offset, 0.0)
+    single = sparse_change(x[:1], x[:1, :2] + 1.0, np.array([0, 1]), cost=0.1)
+    assert np.allclose(single.offset + single.weight @ x[0], x[0, :2] + 1.0, atol=0.1)
