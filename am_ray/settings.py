@@ -107,7 +107,7 @@ class CriticLossSettings(Checked):
     # 12 to 28 points of rearrangement (one seed; docs/experiments_log.md).
     negative_perturbed: int = bounded(0, 0, 1024)
     # Weight of behaviour cloning (settings: `cloning`) as an auxiliary loss on the critic's encoder; ours. Which action led to
-    # the goal teaches the encoder of images faster than the critic's own loss does. It has no part in acting.
+    # the goal teaches the encoder of images faster than the critic's own loss does. It has a part in acting where `acting` is `likely`.
     cloning_weight: float = bounded(0.0, 0.0, None)
     # Standard deviation of that perturbation, as a share of half the action range.
     perturbation_std: float = bounded(0.3, 0.0, 10.0)
@@ -233,7 +233,7 @@ class CloningSettings(Checked):
 
 
 @dataclass(frozen=True)
-class AlgorithmSettings:
+class AlgorithmSettings(Checked):
     """What is learnt, and how."""
 
     # `task_critic` is downstream fine-tuning: the same critic, with a learned tensor in place of the goal (see TaskSettings).
@@ -244,10 +244,21 @@ class AlgorithmSettings:
     model: ModelSettings = field(default_factory=ModelSettings)
     optimization: OptimizationSettings = field(default_factory=OptimizationSettings)
     cloning: CloningSettings = field(default_factory=CloningSettings)
+    # How the critic acts. `cem`: argmax_a Q over the whole box (the paper). `likely`: the mean of the best quarter, by Q, of actions
+    # drawn from the auxiliary cloning head (ours; needs `critic.cloning_weight`): Q chooses among what the data would do.
+    acting: Literal["cem", "likely"] = "cem"
+    # Actions drawn for each that is taken; `likely` alone.
+    acting_samples: int = bounded(32, 4, 65536)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.method != "behavior_cloning" and self.model.proposal == "none":
             self._refuse_no_candidates()
+        if self.acting == "likely" and (self.method == "behavior_cloning" or not self.critic.cloning_weight):
+            raise SettingsError(
+                f"acting: got likely with method {self.method} and critic.cloning_weight = {self.critic.cloning_weight:g}; expected a "
+                f"critic with an auxiliary cloning head, whose actions it chooses among. Set critic.cloning_weight above 0, or acting: cem."
+            )
 
     def _refuse_no_candidates(self) -> None:
         critic, remedy = self.critic, "Raise one of them, or set model.proposal: learned"

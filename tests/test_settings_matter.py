@@ -27,6 +27,7 @@ _NETWORKS = "models/test_settings_matter.py::test_every_setting_of_the_networks_
 _VECTORS = "models/test_settings_matter.py::test_every_setting_of_vectors_changes_the_loss"
 _CLONING = "models/test_settings_matter.py::test_every_setting_of_cloning_changes_the_loss"
 _AUXILIARY = "models/test_settings_matter.py::test_the_auxiliary_cloning_loss_teaches_the_critics_encoder"
+_LIKELY = "models/test_settings_matter.py::test_acting_likely_takes_the_mean_of_the_best_quarter_of_what_the_head_draws"
 _MIRROR = "models/test_augmentation.py::test_a_mirror_turns_images_and_the_named_entries_of_half_the_transitions"
 _WEIGHTS = "algorithm/test_settings_matter.py::test_a_setting_of_training_changes_the_trained_weights"
 _RESOURCES = "algorithm/test_settings_matter.py::test_resources_are_what_ray_is_asked_for"
@@ -100,7 +101,10 @@ WHERE: dict[str, dict[str, str]] = {
     },
     "CloningSettings": dict.fromkeys(["num_components", "binary_entries", "min_std"], _CLONING)
     | {"act": "models/test_settings_matter.py::test_act_decides_what_cloning_does_of_its_density"},
-    "AlgorithmSettings": {"method": "algorithm/test_settings_matter.py::test_method_decides_what_is_trained"},
+    "AlgorithmSettings": {
+        "method": "algorithm/test_settings_matter.py::test_method_decides_what_is_trained",
+        **dict.fromkeys(["acting", "acting_samples"], _LIKELY),
+    },
     "TaskSettings": dict.fromkeys(
         [
             "label",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from am_ray.core.behavior_cloning import cloning_loss
 from am_ray.core.cem import BestAction, best_of, cem_argmax
 from am_ray.core.ema import polyak_update
+from am_ray.core.likely import mean_of_best
 from am_ray.core.losses import Divergence, critic_loss
 from am_ray.core.negatives import (
     draw_negatives,
@@ -69,6 +70,8 @@ class ActionableModel(nn.Module):
         self.cloning_head: ActionDensityHead | None = None
         if settings.critic.cloning_weight:
             self.cloning_head = ActionDensityHead(spec, settings.model, settings.cloning)
+        is_likely = settings.acting == "likely"
+        self.acting_cloning_head: ActionDensityHead | None = frozen_copy(self.cloning_head) if is_likely else None
         pool = self.action_scale.to_unit(torch.from_numpy(statistics.action_pool).float())
         self.register_buffer("action_pool", pool)
 
@@ -82,6 +85,9 @@ class ActionableModel(nn.Module):
             polyak_update(list(self.acting_critic.parameters()), online, rate=rates.acting_average_rate)
         if self.proposal is not None and self.acting_proposal is not None:
             averaged, online = list(self.acting_proposal.parameters()), list(self.proposal.parameters())
+            polyak_update(averaged, online, rate=rates.acting_average_rate)
+        if self.cloning_head is not None and self.acting_cloning_head is not None:
+            averaged, online = list(self.acting_cloning_head.parameters()), list(self.cloning_head.parameters())
             polyak_update(averaged, online, rate=rates.acting_average_rate)
 
     def loss(self, batch: TransitionBatch[Tensor], *, generator: torch.Generator) -> LossResult:
@@ -289,7 +295,12 @@ class ActionableModel(nn.Module):
 
     @torch.no_grad()
     def best_action(self, observation: Observation, goal: Observation, *, generator: torch.Generator) -> BestAction:
-        """argmax_a Q(s, a, g) of the averaged critic by CEM: actions in [-1, 1]^a ``(b, a)``, Q in [0, 1] ``(b,)``."""
+        """What the averaged critic does: actions in [-1, 1]^a ``(b, a)``, and Q of them in [0, 1] ``(b,)``.
+
+        argmax_a Q(s, a, g) by CEM or, with ``acting: likely``, the mean of the best actions of the cloning head (`am_ray.core.likely`).
+        """
+        if self.acting_cloning_head is not None:
+            return self._likely_action(self.acting_cloning_head, observation, goal, generator)
         cem = self.settings.cem
         features = self.acting_critic.encode(observation, goal)
         device, size = features.device, len(features)
@@ -309,3 +320,13 @@ class ActionableModel(nn.Module):
             generator=generator,
         )
         return BestAction(best.action, torch.sigmoid(best.score))
+
+    def _likely_action(
+        self, head: ActionDensityHead, observation: Observation, goal: Observation, generator: torch.Generator
+    ) -> BestAction:
+        encoded = self.acting_critic.encoder(observation, goal)
+        features, num = self.acting_critic.project(encoded), self.settings.acting_samples
+        continuous, binary = head.density(encoded).sample(num, generator=generator)
+        scores = self.acting_critic.score(features, head.join(continuous, binary))
+        action = head.join(*mean_of_best(scores, continuous, binary, num_best=num // 4))
+        return BestAction(action, torch.sigmoid(self.acting_critic.score(features, action.unsqueeze(1)).squeeze(1)))

@@ -15,9 +15,11 @@ _COPIES = {
     "acting_critic.": ("critic.", "target_critic."),
     "acting_network.": ("network.",),
     "acting_proposal.": ("proposal.",),
+    "acting_cloning_head.": ("cloning_head.",),
 }
-# A head that has a part in nothing but an auxiliary loss.
+# A head that learns by an auxiliary loss, and its average, which acts if the settings say so.
 _AUXILIARY = "cloning_head."
+_AUXILIARY_PARTS = (_AUXILIARY, "acting_cloning_head.")
 
 
 def acting_weights(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -50,7 +52,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, np.ndarray], *, where: 
         CheckpointError: A key is missing, left over or of another shape.
     """
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    weights = {name: value for name, value in weights.items() if name in own or not name.startswith(_AUXILIARY)}
+    weights = {name: value for name, value in weights.items() if name in own or not name.startswith(_AUXILIARY_PARTS)}
     kept = {n: value for n, value in model.state_dict().items() if n.startswith(_AUXILIARY) and n not in weights}
     found = {name: value.shape for name, value in weights.items()} | {n: tuple(x.shape) for n, x in kept.items()}
     wrong = [

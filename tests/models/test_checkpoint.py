@@ -271,6 +271,22 @@ def test_weights_that_act_are_enough_to_act_and_to_begin_with(tmp_path: Path, me
         np.testing.assert_array_equal(value, moved[source])
 
 
+def test_a_head_that_acts_is_among_the_acting_weights(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, critic=replace(SETTINGS.critic, cloning_weight=0.1), acting="likely")
+    whole = make_checkpoint(settings=settings)
+    small = replace(whole, state=replace(whole.state, weights=acting_weights(whole.state.weights)))
+    save_checkpoint(tmp_path / "small", small, keep=1)
+    save_checkpoint(tmp_path / "whole", whole, keep=1)
+    observation, goal = {"state": np.ones((4, 3), np.float32)}, {"state": np.zeros((4, 2), np.float32)}
+    one, other = (am_ray.load_policy(tmp_path / name).act(observation, goal) for name in ("small", "whole"))
+    np.testing.assert_array_equal(one, other)
+    # Fine-tuning that acts by CEM takes the rest of the weights; the other way round something is missing.
+    by_cem = make_model(replace(settings, acting="cem"))
+    load_weights(by_cem, whole.state.weights, where="here")
+    with pytest.raises(CheckpointError, match=r"acting_cloning_head.* is missing"):
+        load_weights(make_model(settings), make_checkpoint().state.weights, where="here")
+
+
 @pytest.mark.parametrize(("had", "has"), [(0.1, 0.0), (0.0, 0.1), (0.1, 0.1)])
 def test_an_auxiliary_head_may_be_on_either_side_alone(had: float, has: float) -> None:
     before, now = (replace(SETTINGS, critic=replace(SETTINGS.critic, cloning_weight=weight)) for weight in (had, has))
