@@ -254,10 +254,10 @@ class AlgorithmSettings(Checked):
         super().__post_init__()
         if self.method != "behavior_cloning" and self.model.proposal == "none":
             self._refuse_no_candidates()
-        if self.acting == "likely" and (self.method == "behavior_cloning" or not self.critic.cloning_weight):
+        if self.method != "behavior_cloning" and self.acting == "likely" and not self.critic.cloning_weight:
             raise SettingsError(
-                f"acting: got likely with method {self.method} and critic.cloning_weight = {self.critic.cloning_weight:g}; expected a "
-                f"critic with an auxiliary cloning head, whose actions it chooses among. Set critic.cloning_weight above 0, or acting: cem."
+                "acting: got likely with critic.cloning_weight = 0; expected an auxiliary cloning head, whose actions Q chooses among. "
+                "Set critic.cloning_weight above 0, or acting: cem."
             )
 
     def _refuse_no_candidates(self) -> None:

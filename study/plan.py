@@ -56,6 +56,7 @@ def state_steps(folders: Folders) -> list[Step]:
         _collect(folders, "tray_play_state", name="tray_play_state_10k"),
         _sweep(folders, "tray_play_10k", "tray_play_state_10k"),
         _sweep(folders, "tray_play_10k_auxiliary", "tray_play_state_10k"),
+        _sweep(folders, "tray_play_10k_likely", "tray_play_state_10k"),
         _sweep(folders, "tray_play_10k_cloning", "tray_play_state_10k"),
         _collect(folders, "tray_stitch_state"),
         _sweep(folders, "tray_stitch", "tray_stitch_state"),

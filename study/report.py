@@ -63,6 +63,7 @@ TABLES = (
         (
             Row("Actionable Models, no chaining", "tray_play_10k"),
             Row("with the auxiliary cloning loss", "tray_play_10k_auxiliary"),
+            Row("the same, acting among its likely actions", "tray_play_10k_likely"),
             Row("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
         ),
     ),

@@ -153,9 +153,9 @@ def test_the_head_that_acts_is_an_average_of_the_one_that_learns(state_spec: Dat
     torch.testing.assert_close(model.acting_cloning_head.out.weight, expected)
 
 
-@pytest.mark.parametrize("method", ["actionable_models", "behavior_cloning"])
+@pytest.mark.parametrize("method", ["actionable_models", "task_critic"])
 def test_acting_likely_without_a_cloning_head_is_refused(method: Any) -> None:
-    with pytest.raises(SettingsError, match=r"acting: got likely with method .* Set critic.cloning_weight above 0"):
+    with pytest.raises(SettingsError, match=r"acting: got likely .* Set critic.cloning_weight above 0"):
         AlgorithmSettings(method=method, acting="likely")
 
 
