@@ -303,7 +303,7 @@ class TaskSettings(Checked):
     goal_start: Literal["success", "mean"] = "success"
     # The share of the squared error that a weight of that regression must take off to be kept, times the number of trajectories
     # that succeed.
-    goal_weight_cost: float = bounded(2.0, 1e-6, None)
+    goal_weight_cost: float = bounded(1.0, 1e-6, None)
     # Run or checkpoint whose weights are the start; empty: fresh weights.
     initial: str = ""
     # Dataset whose transitions train the goal-conditioned critic beside the task (the paper's auxiliary objective); empty: none.

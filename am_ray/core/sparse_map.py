@@ -13,6 +13,8 @@ _FLOOR = 0.01
 _ITERATIONS = 30
 # An offset costs this much of a weight: most of what changes, changes by a constant.
 _OFFSET_COST = 0.1
+# A change is made if the examples explain this share of it.
+_EXPLAINED = 0.5
 
 
 @dataclass(frozen=True)
@@ -26,15 +28,15 @@ class AffineMap:
 def sparse_change(
     x: Float[np.ndarray, "n s"], y: Float[np.ndarray, "n g"], own: np.ndarray, *, cost: float
 ) -> AffineMap:
-    """An affine map in which an entry of y is its own entry of x, or 0, but for what the examples make worth a weight. Ours.
+    """An affine map in which an entry of y is its own entry of x, but for what the examples tell of its change. Ours.
 
     For each entry of y, with r its own entry of x or 0, whichever gives the smaller value:
 
         min over offset, weight of  E (1 + cost k),   E = mean (y - r - offset - weight x)^2,   k = number of weights that are not 0
 
     nearly, and locally: ridge regressions, each with the last one's weights in the denominator of its penalty, approach the number by
-    sum w^2 / (w^2 + floor^2). A penalty is in units of mean (y - r)^2, so what is kept is made smaller, too (by a quarter, where `cost`
-    is what a weight is worth): in fine-tuning that was better than least squares over what is kept (docs/experiments_log.md).
+    sum w^2 / (w^2 + floor^2); the penalty, in units of mean (y - r)^2, makes what is kept smaller, too. Where that value is more than half
+    of the mean squared change of the entry, the entry stays as it is in x: a change that is half noise is better not made.
 
     Args:
         x: Inputs, in units in which they are of order 1 and 0 is their usual value; n at least 1.
@@ -54,15 +56,17 @@ def sparse_change(
 
 
 def _row(x: np.ndarray, y: np.ndarray, moments: np.ndarray, own: int, cost: float) -> np.ndarray:
-    found = []
-    for kept in (1.0, 0.0):
-        change = y - kept * x[:, own]
+    unchanged = np.zeros(x.shape[1])
+    unchanged[own] = 1.0
+    least, best = (1.0 - _EXPLAINED) * float(((y - x[:, own]) ** 2).mean()), unchanged
+    for start in (unchanged, np.zeros_like(unchanged)):
+        change = y - x @ start
         row = _sparse(moments, x.T @ change / len(x), cost * float((change**2).mean()))
-        error = float(((change - x @ row) ** 2).mean())
         weights = float((row**2 / (row**2 + _FLOOR**2)).sum())
-        row[own] += kept
-        found.append((error * (1.0 + cost * weights), row))
-    return min(found, key=lambda pair: pair[0])[1]
+        value = float(((change - x @ row) ** 2).mean()) * (1.0 + cost * weights)
+        if value < least:
+            least, best = value, start + row
+    return best
 
 
 def _sparse(moments: np.ndarray, product: np.ndarray, cost: float) -> np.ndarray:

@@ -8,15 +8,24 @@ from am_ray.core.sparse_map import sparse_change
 
 
 def test_a_weight_is_kept_if_it_is_worth_its_cost() -> None:
-    # Entry 0 goes to 3 + 2 x_1 whatever it was. The weight explains half of what varies: noise of the same variance is beside it.
+    # Entry 0 goes to 5 + 2 x_1 whatever it was; noise of the weight's variance is beside it.
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4000, 2))
-    y = 3.0 + 2.0 * x[:, 1:] + 2.0 * rng.normal(size=(4000, 1))
+    y = 5.0 + 2.0 * x[:, 1:] + 2.0 * rng.normal(size=(4000, 1))
     kept, dropped = (sparse_change(x, y, np.array([0]), cost=cost) for cost in (0.002, 0.5))
-    assert np.allclose(kept.weight, [[0.0, 2.0]], atol=0.1) and np.allclose(kept.offset, 3.0, atol=0.1)
-    assert (
-        np.allclose(dropped.weight, 0.0, atol=0.01) and 2.0 < dropped.offset < 3.0
-    )  # a cost makes what is kept smaller, too
+    assert np.allclose(kept.weight, [[0.0, 2.0]], atol=0.1) and np.allclose(kept.offset, 5.0, atol=0.1)
+    assert np.allclose(dropped.weight, 0.0, atol=0.01)
+    assert 4.0 < dropped.offset < 5.0  # what is kept is made smaller, too
+
+
+def test_a_change_of_which_less_than_half_is_explained_is_not_made() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 3))
+    noise = rng.normal(size=4000)
+    y = np.stack([x[:, 0] + 1.2 * x[:, 1] + noise, x[:, 2] + 0.8 * x[:, 1] + noise], axis=1)
+    found = sparse_change(x, y, np.array([0, 2]), cost=0.001)
+    assert np.allclose(found.weight, [[1.0, 1.2, 0.0], [0.0, 0.0, 1.0]], atol=0.1)
+    assert found.weight[1].tolist() == [0.0, 0.0, 1.0] and found.offset[1] == 0.0
 
 
 def test_it_finds_the_few_entries_that_matter_among_more_than_there_are_examples() -> None:
