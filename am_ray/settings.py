@@ -109,6 +109,11 @@ class CriticLossSettings(Checked):
     # Weight of behaviour cloning (settings: `cloning`) as an auxiliary loss on the critic's encoder; ours. Which action led to
     # the goal teaches the encoder of images faster than the critic's own loss does. It has a part in acting where `acting` is `likely`.
     cloning_weight: float = bounded(0.0, 0.0, None)
+    # How the critic acts. `cem`: argmax_a Q over the whole box (the paper). `likely`: the mean of the best quarter, by Q, of actions
+    # drawn from the auxiliary cloning head (ours; needs `cloning_weight`): Q chooses among what the data would do.
+    acting: Literal["cem", "likely"] = "cem"
+    # Actions drawn for each that is taken; `likely` alone.
+    likely_samples: int = bounded(32, 4, 65536)
     # Standard deviation of that perturbation, as a share of half the action range.
     perturbation_std: float = bounded(0.3, 0.0, 10.0)
     # Share of perturbed candidates in which one entry is mirrored in the middle of its range (a gripper that opens
@@ -233,7 +238,7 @@ class CloningSettings(Checked):
 
 
 @dataclass(frozen=True)
-class AlgorithmSettings(Checked):
+class AlgorithmSettings:
     """What is learnt, and how."""
 
     # `task_critic` is downstream fine-tuning: the same critic, with a learned tensor in place of the goal (see TaskSettings).
@@ -244,20 +249,14 @@ class AlgorithmSettings(Checked):
     model: ModelSettings = field(default_factory=ModelSettings)
     optimization: OptimizationSettings = field(default_factory=OptimizationSettings)
     cloning: CloningSettings = field(default_factory=CloningSettings)
-    # How the critic acts. `cem`: argmax_a Q over the whole box (the paper). `likely`: the mean of the best quarter, by Q, of actions
-    # drawn from the auxiliary cloning head (ours; needs `critic.cloning_weight`): Q chooses among what the data would do.
-    acting: Literal["cem", "likely"] = "cem"
-    # Actions drawn for each that is taken; `likely` alone.
-    acting_samples: int = bounded(32, 4, 65536)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.method != "behavior_cloning" and self.model.proposal == "none":
             self._refuse_no_candidates()
-        if self.method != "behavior_cloning" and self.acting == "likely" and not self.critic.cloning_weight:
+        if self.method != "behavior_cloning" and self.critic.acting == "likely" and not self.critic.cloning_weight:
             raise SettingsError(
-                "acting: got likely with critic.cloning_weight = 0; expected an auxiliary cloning head, whose actions Q chooses among. "
-                "Set critic.cloning_weight above 0, or acting: cem."
+                "critic.acting: got likely with critic.cloning_weight = 0; expected an auxiliary cloning head, whose actions Q chooses "
+                "among. Set critic.cloning_weight above 0, or critic.acting: cem."
             )
 
     def _refuse_no_candidates(self) -> None:

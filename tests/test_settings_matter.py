@@ -69,7 +69,7 @@ WHERE: dict[str, dict[str, str]] = {
         ],
         _LOSS,
     )
-    | {"cloning_weight": _AUXILIARY},
+    | {"cloning_weight": _AUXILIARY, "acting": _LIKELY, "likely_samples": _LIKELY},
     "CemSettings": dict.fromkeys(["num_samples", "num_iterations", "num_elites", "data_share", "min_std"], _SEARCH),
     "ModelSettings": dict.fromkeys(
         [
@@ -101,10 +101,7 @@ WHERE: dict[str, dict[str, str]] = {
     },
     "CloningSettings": dict.fromkeys(["num_components", "binary_entries", "min_std"], _CLONING)
     | {"act": "models/test_settings_matter.py::test_act_decides_what_cloning_does_of_its_density"},
-    "AlgorithmSettings": {
-        "method": "algorithm/test_settings_matter.py::test_method_decides_what_is_trained",
-        **dict.fromkeys(["acting", "acting_samples"], _LIKELY),
-    },
+    "AlgorithmSettings": {"method": "algorithm/test_settings_matter.py::test_method_decides_what_is_trained"},
     "TaskSettings": dict.fromkeys(
         [
             "label",

@@ -70,7 +70,7 @@ class ActionableModel(nn.Module):
         self.cloning_head: ActionDensityHead | None = None
         if settings.critic.cloning_weight:
             self.cloning_head = ActionDensityHead(spec, settings.model, settings.cloning)
-        is_likely = settings.acting == "likely"
+        is_likely = settings.critic.acting == "likely"
         self.acting_cloning_head: ActionDensityHead | None = frozen_copy(self.cloning_head) if is_likely else None
         pool = self.action_scale.to_unit(torch.from_numpy(statistics.action_pool).float())
         self.register_buffer("action_pool", pool)
@@ -297,7 +297,7 @@ class ActionableModel(nn.Module):
     def best_action(self, observation: Observation, goal: Observation, *, generator: torch.Generator) -> BestAction:
         """What the averaged critic does: actions in [-1, 1]^a ``(b, a)``, and Q of them in [0, 1] ``(b,)``.
 
-        argmax_a Q(s, a, g) by CEM or, with ``acting: likely``, the mean of the best actions of the cloning head (`am_ray.core.likely`).
+        argmax_a Q(s, a, g) by CEM or, with ``critic.acting: likely``, the mean of the best actions of the cloning head (`am_ray.core.likely`).
         """
         if self.acting_cloning_head is not None:
             return self._likely_action(self.acting_cloning_head, observation, goal, generator)
@@ -325,7 +325,7 @@ class ActionableModel(nn.Module):
         self, head: ActionDensityHead, observation: Observation, goal: Observation, generator: torch.Generator
     ) -> BestAction:
         encoded = self.acting_critic.encoder(observation, goal)
-        features, num = self.acting_critic.project(encoded), self.settings.acting_samples
+        features, num = self.acting_critic.project(encoded), self.settings.critic.likely_samples
         continuous, binary = head.density(encoded).sample(num, generator=generator)
         scores = self.acting_critic.score(features, head.join(continuous, binary))
         action = head.join(*mean_of_best(scores, continuous, binary, num_best=num // 4))

@@ -272,7 +272,7 @@ def test_weights_that_act_are_enough_to_act_and_to_begin_with(tmp_path: Path, me
 
 
 def test_a_head_that_acts_is_among_the_acting_weights(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, critic=replace(SETTINGS.critic, cloning_weight=0.1), acting="likely")
+    settings = replace(SETTINGS, critic=replace(SETTINGS.critic, cloning_weight=0.1, acting="likely"))
     whole = make_checkpoint(settings=settings)
     small = replace(whole, state=replace(whole.state, weights=acting_weights(whole.state.weights)))
     save_checkpoint(tmp_path / "small", small, keep=1)
@@ -281,7 +281,7 @@ def test_a_head_that_acts_is_among_the_acting_weights(tmp_path: Path) -> None:
     one, other = (am_ray.load_policy(tmp_path / name).act(observation, goal) for name in ("small", "whole"))
     np.testing.assert_array_equal(one, other)
     # Fine-tuning that acts by CEM takes the rest of the weights; the other way round something is missing.
-    by_cem = make_model(replace(settings, acting="cem"))
+    by_cem = make_model(replace(settings, critic=replace(settings.critic, acting="cem")))
     load_weights(by_cem, whole.state.weights, where="here")
     with pytest.raises(CheckpointError, match=r"acting_cloning_head.* is missing"):
         load_weights(make_model(settings), make_checkpoint().state.weights, where="here")

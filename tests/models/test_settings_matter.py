@@ -11,7 +11,7 @@ from torch import Tensor
 
 from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.behavior_cloning import BehaviorCloning
-from am_ray.settings import AlgorithmSettings, CemSettings, CloningSettings, ModelSettings
+from am_ray.settings import AlgorithmSettings, CemSettings, CloningSettings, CriticLossSettings, ModelSettings
 from am_ray.types import DataSpec, SettingsError
 from tests.models.conftest import make_block, sample, statistics_of
 
@@ -116,23 +116,23 @@ def test_the_auxiliary_cloning_loss_teaches_the_critics_encoder(state_spec: Data
     assert not torch.allclose(encoder_gradient, changed_gradient)
 
 
-@pytest.mark.parametrize("acting_samples", [16, 64])
+@pytest.mark.parametrize("likely_samples", [16, 64])
 def test_acting_likely_takes_the_mean_of_the_best_quarter_of_what_the_head_draws(
-    state_spec: DataSpec, acting_samples: int
+    state_spec: DataSpec, likely_samples: int
 ) -> None:
     plain = AlgorithmSettings(model=SMALL, cloning=CloningSettings(binary_entries=(-1,)))
     plain = replace(plain, critic=replace(plain.critic, cloning_weight=0.1))
-    settings = replace(plain, acting="likely", acting_samples=acting_samples)
+    settings = replace(plain, critic=replace(plain.critic, acting="likely", likely_samples=likely_samples))
     model, batch = model_of(state_spec, settings), sample(make_block(state_spec), state_spec)
     assert isinstance(model, ActionableModel) and model.acting_cloning_head is not None
     found = model.best_action(batch.observation, batch.goal, generator=torch.Generator().manual_seed(3))
 
     critic, head = model.acting_critic, model.acting_cloning_head
     density = head.density(critic.encoder(batch.observation, batch.goal))
-    drawn = density.sample(acting_samples, generator=torch.Generator().manual_seed(3))
+    drawn = density.sample(likely_samples, generator=torch.Generator().manual_seed(3))
     features = critic.encode(batch.observation, batch.goal)
     for row, scores in enumerate(critic.score(features, head.join(*drawn))):
-        best = scores.argsort(descending=True)[: acting_samples // 4]
+        best = scores.argsort(descending=True)[: likely_samples // 4]
         torch.testing.assert_close(found.action[row, :-1], drawn[0][row, best].mean(dim=0))
         assert found.action[row, -1] == (1.0 if drawn[1][row, best].sum() >= 0 else -1.0)
     values = torch.sigmoid(critic.score(features, found.action.unsqueeze(1)).squeeze(1))
@@ -142,7 +142,7 @@ def test_acting_likely_takes_the_mean_of_the_best_quarter_of_what_the_head_draws
 
 def test_the_head_that_acts_is_an_average_of_the_one_that_learns(state_spec: DataSpec) -> None:
     settings = AlgorithmSettings(model=SMALL)
-    settings = replace(settings, critic=replace(settings.critic, cloning_weight=0.1), acting="likely")
+    settings = replace(settings, critic=replace(settings.critic, cloning_weight=0.1, acting="likely"))
     model = model_of(state_spec, settings)
     assert isinstance(model, ActionableModel) and model.cloning_head and model.acting_cloning_head
     assert not any(p.requires_grad for p in model.acting_cloning_head.parameters())
@@ -155,8 +155,8 @@ def test_the_head_that_acts_is_an_average_of_the_one_that_learns(state_spec: Dat
 
 @pytest.mark.parametrize("method", ["actionable_models", "task_critic"])
 def test_acting_likely_without_a_cloning_head_is_refused(method: Any) -> None:
-    with pytest.raises(SettingsError, match=r"acting: got likely .* Set critic.cloning_weight above 0"):
-        AlgorithmSettings(method=method, acting="likely")
+    with pytest.raises(SettingsError, match=r"critic.acting: got likely .* Set critic.cloning_weight above 0"):
+        AlgorithmSettings(method=method, critic=CriticLossSettings(acting="likely"))
 
 
 @pytest.mark.parametrize("act", ["mode", "mean"])
