@@ -75,8 +75,7 @@ def test_training_by_the_clock_ends_by_it_and_too_few_episodes_are_refused(
         gpu_training.train(found, linked, tmp_path / "no", seed=0, updates=5, minutes=0.0, every=5)
     gpu_training.train(found, settings, tmp_path / "run", seed=0, updates=1, minutes=0.1, every=10_000)
     last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
-    assert last["update"] > 1
-    assert 6.0 <= last["seconds"] < 60.0
+    assert 6.0 <= last["seconds"] < 60.0  # one update, which is what was asked for without the clock, would be over before
 
 
 @pytest.mark.parametrize("method", ["actionable_models", "behavior_cloning"])
