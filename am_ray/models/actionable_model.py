@@ -83,12 +83,11 @@ class ActionableModel(nn.Module):
         polyak_update(list(self.target_critic.parameters()), online, rate=rates.target_update_rate)
         if not self.shares_average:
             polyak_update(list(self.acting_critic.parameters()), online, rate=rates.acting_average_rate)
-        if self.proposal is not None and self.acting_proposal is not None:
-            averaged, online = list(self.acting_proposal.parameters()), list(self.proposal.parameters())
-            polyak_update(averaged, online, rate=rates.acting_average_rate)
-        if self.cloning_head is not None and self.acting_cloning_head is not None:
-            averaged, online = list(self.acting_cloning_head.parameters()), list(self.cloning_head.parameters())
-            polyak_update(averaged, online, rate=rates.acting_average_rate)
+        heads = ((self.acting_proposal, self.proposal), (self.acting_cloning_head, self.cloning_head))
+        for acting, learning in heads:
+            if acting is not None and learning is not None:
+                averaged, online = list(acting.parameters()), list(learning.parameters())
+                polyak_update(averaged, online, rate=rates.acting_average_rate)
 
     def loss(self, batch: TransitionBatch[Tensor], *, generator: torch.Generator) -> LossResult:
         """critic_loss = D(Q(s, a, g), y) + negative_weight * D(Q(s, a~, g), 0), plus the cloning losses if there are any."""

@@ -137,7 +137,8 @@ def test_acting_likely_takes_the_mean_of_the_best_quarter_of_what_the_head_draws
         assert found.action[row, -1] == (1.0 if drawn[1][row, best].sum() >= 0 else -1.0)
     values = torch.sigmoid(critic.score(features, found.action.unsqueeze(1)).squeeze(1))
     torch.testing.assert_close(found.score, values)
-    assert model_of(state_spec, plain).acting_cloning_head is None  # type: ignore[union-attr]
+    by_cem = model_of(state_spec, plain)
+    assert isinstance(by_cem, ActionableModel) and by_cem.acting_cloning_head is None
 
 
 def test_the_head_that_acts_is_an_average_of_the_one_that_learns(state_spec: DataSpec) -> None:
