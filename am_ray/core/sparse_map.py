@@ -13,8 +13,9 @@ _FLOOR = 0.01
 _ITERATIONS = 30
 # An offset costs this much of a weight: most of what changes, changes by a constant.
 _OFFSET_COST = 0.1
-# A change is made if the examples explain this share of it.
+# A change is made if the examples explain this share of it, and if it is not smaller than this, in standard deviations of the entry.
 _EXPLAINED = 0.5
+_LEAST_CHANGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,32 @@ class AffineMap:
 
 
 def sparse_change(
-    x: Float[np.ndarray, "n s"], y: Float[np.ndarray, "n g"], own: np.ndarray, *, cost: float
+    x: Float[np.ndarray, "n s"],
+    y: Float[np.ndarray, "n g"],
+    own: np.ndarray,
+    mean: Float[np.ndarray, " s"],
+    std: Float[np.ndarray, " s"],
+    *,
+    cost: float,
 ) -> AffineMap:
     """An affine map in which an entry of y is its own entry of x, but for what the examples tell of its change. Ours.
 
-    For each entry of y, with r its own entry of x or 0, whichever gives the smaller value:
+    For each entry of y, with r its own entry of x, or 0, or the other entry of x that is nearest to it in the data's units (the hand comes
+    to where the object is), whichever gives the smallest value:
 
         min over offset, weight of  E (1 + cost k),   E = mean (y - r - offset - weight x)^2,   k = number of weights that are not 0
 
     nearly, and locally: ridge regressions, each with the last one's weights in the denominator of its penalty, approach the number by
-    sum w^2 / (w^2 + floor^2); the penalty, in units of mean (y - r)^2, makes what is kept smaller, too. Where that value is more than half
-    of the mean squared change of the entry, the entry stays as it is in x: a change that is half noise is better not made.
+    sum w^2 / (w^2 + floor^2); the penalty, in units of mean (y - r)^2, makes what is kept smaller, too. Another entry counts as a weight and is taken as it is:
+    neither made smaller nor corrected. Where that value is more than half of the mean squared change of the entry, the entry stays as it is
+    in x: a change that is half noise is better not made. Nor is one of less than a tenth of a standard deviation.
 
     Args:
-        x: Inputs, in units in which they are of order 1 and 0 is their usual value; n at least 1.
-        y: What they become, in the same units.
+        x: Inputs, standardised; n at least 1.
+        y: What they become, each entry in units of its own entry of x.
         own: The entry of x that each entry of y is, ``(g,)``.
+        mean: Of the inputs, in the data's units.
+        std: Of the inputs, in the data's units, positive.
         cost: The share of the squared error that a weight must take off to be kept, an offset a tenth of it; above 0: there may be fewer
             rows than entries, and entries that never change.
 
@@ -51,22 +62,32 @@ def sparse_change(
     ones = np.ones((len(x), 1))
     x, y = np.concatenate([ones, x.astype(np.float64)], axis=1), y.astype(np.float64)
     moments = x.T @ x / len(x)
-    rows = np.stack([_row(x, values, moments, int(entry) + 1, cost) for values, entry in zip(y.T, own, strict=True)])
-    return AffineMap(rows[:, 0], rows[:, 1:])
+    rows = []
+    for values, entry in zip(y.T, own, strict=True):
+        # As maps: the row of an entry of x, in units of this one.
+        copies = np.concatenate([((mean - mean[entry]) / std[entry])[:, None], np.diag(std / std[entry])], axis=1)
+        rows.append(_row(x, values, moments, copies, int(entry), cost))
+    found = np.stack(rows)
+    return AffineMap(found[:, 0], found[:, 1:])
 
 
-def _row(x: np.ndarray, y: np.ndarray, moments: np.ndarray, own: int, cost: float) -> np.ndarray:
-    unchanged = np.zeros(x.shape[1])
-    unchanged[own] = 1.0
-    least, best = (1.0 - _EXPLAINED) * float(((y - x[:, own]) ** 2).mean()), unchanged
+def _row(x: np.ndarray, y: np.ndarray, moments: np.ndarray, copies: np.ndarray, own: int, cost: float) -> np.ndarray:
+    errors = ((y[:, None] - x @ copies.T) ** 2).mean(axis=0)
+    unchanged: np.ndarray = copies[own]
+    change = float(errors[own])
+    if change < _LEAST_CHANGE**2:
+        return unchanged
+    candidates = []
     for start in (unchanged, np.zeros_like(unchanged)):
-        change = y - x @ start
-        row = _sparse(moments, x.T @ change / len(x), cost * float((change**2).mean()))
+        left = y - x @ start
+        row = _sparse(moments, x.T @ left / len(x), cost * float((left**2).mean()))
         weights = float((row**2 / (row**2 + _FLOOR**2)).sum())
-        value = float(((change - x @ row) ** 2).mean()) * (1.0 + cost * weights)
-        if value < least:
-            least, best = value, start + row
-    return best
+        candidates.append((float(((left - x @ row) ** 2).mean()) * (1.0 + cost * weights), start + row))
+    errors[own] = np.inf
+    nearest = int(errors.argmin())
+    candidates.append((float(errors[nearest]) * (1.0 + cost), copies[nearest]))
+    value, best = min(candidates, key=lambda candidate: candidate[0])
+    return best if value < (1.0 - _EXPLAINED) * change else unchanged
 
 
 def _sparse(moments: np.ndarray, product: np.ndarray, cost: float) -> np.ndarray:

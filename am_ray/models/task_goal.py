@@ -78,7 +78,10 @@ class TaskGoal(nn.Module):
             if name in self.weight and examples is not None:
                 state = self._state({n: torch.from_numpy(examples.observations[n]) for n in self.inputs})
                 wanted = (torch.from_numpy(examples.goals[name]) - mean) / std
-                found = sparse_change(state.numpy(), wanted.numpy(), self._own(name), cost=weight_cost)
+                scale = (
+                    np.concatenate([self.get_buffer(f"{n}_input_{of}") for n in self.inputs]) for of in ("mean", "std")
+                )
+                found = sparse_change(state.numpy(), wanted.numpy(), self._own(name), *scale, cost=weight_cost)
                 self.tensor[name].copy_(torch.from_numpy(found.offset))
                 self.weight[name].copy_(torch.from_numpy(found.weight))
             else:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from am_ray.core.sparse_map import sparse_change
+from am_ray.core.sparse_map import AffineMap, sparse_change
+
+
+def change(x: np.ndarray, y: np.ndarray, own: np.ndarray, *, cost: float) -> AffineMap:
+    """Of data whose units are the standardised ones."""
+    return sparse_change(x, y, own, np.zeros(x.shape[1]), np.ones(x.shape[1]), cost=cost)
 
 
 def test_a_weight_is_kept_if_it_is_worth_its_cost() -> None:
@@ -12,7 +17,7 @@ def test_a_weight_is_kept_if_it_is_worth_its_cost() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4000, 2))
     y = 5.0 + 2.0 * x[:, 1:] + 2.0 * rng.normal(size=(4000, 1))
-    kept, dropped = (sparse_change(x, y, np.array([0]), cost=cost) for cost in (0.002, 0.5))
+    kept, dropped = (change(x, y, np.array([0]), cost=cost) for cost in (0.002, 0.5))
     assert np.allclose(kept.weight, [[0.0, 2.0]], atol=0.1) and np.allclose(kept.offset, 5.0, atol=0.1)
     assert np.allclose(dropped.weight, 0.0, atol=0.01)
     assert 4.0 < dropped.offset < 5.0  # what is kept is made smaller, too
@@ -23,7 +28,7 @@ def test_a_change_of_which_less_than_half_is_explained_is_not_made() -> None:
     x = rng.normal(size=(4000, 3))
     noise = rng.normal(size=4000)
     y = np.stack([x[:, 0] + 1.2 * x[:, 1] + noise, x[:, 2] + 0.8 * x[:, 1] + noise], axis=1)
-    found = sparse_change(x, y, np.array([0, 2]), cost=0.001)
+    found = change(x, y, np.array([0, 2]), cost=0.001)
     assert np.allclose(found.weight, [[1.0, 1.2, 0.0], [0.0, 0.0, 1.0]], atol=0.1)
     assert found.weight[1].tolist() == [0.0, 0.0, 1.0] and found.offset[1] == 0.0
 
@@ -35,7 +40,7 @@ def test_it_finds_the_few_entries_that_matter_among_more_than_there_are_examples
     weight[0, 0], weight[0, 7], offset[1], weight[2, 2], offset[2] = 0.0, 1.0, 2.0, 0.0, -1.0
     x, unseen = rng.normal(size=(40, 60)), rng.normal(size=(500, 60))
     y = x @ weight.T + offset + 0.1 * rng.normal(size=(40, 40))
-    found = sparse_change(x, y, np.arange(40), cost=0.1)
+    found = change(x, y, np.arange(40), cost=0.1)
     assert ((np.abs(found.weight) > 0.5) == (weight == 1.0)).all()
 
     def error(o: np.ndarray, w: np.ndarray) -> float:
@@ -51,7 +56,28 @@ def test_it_finds_the_few_entries_that_matter_among_more_than_there_are_examples
 def test_where_nothing_changes_the_map_is_the_identity_and_one_row_is_enough() -> None:
     rng = np.random.default_rng(1)
     x = np.concatenate([rng.normal(size=(200, 4)), np.full((200, 1), 2.0)], axis=1)
-    same = sparse_change(x, x[:, 1:3], np.array([1, 2]), cost=0.01)
+    same = change(x, x[:, 1:3], np.array([1, 2]), cost=0.01)
     assert np.allclose(same.weight, np.eye(2, 5, k=1)) and np.allclose(same.offset, 0.0)
-    single = sparse_change(x[:1], x[:1, :2] + 1.0, np.array([0, 1]), cost=0.1)
+    single = change(x[:1], x[:1, :2] + 1.0, np.array([0, 1]), cost=0.1)
     assert np.allclose(single.offset + single.weight @ x[0], x[0, :2] + 1.0, atol=0.1)
+
+
+def test_an_entry_that_takes_the_value_of_another_is_found_in_five_examples_of_sixty_entries() -> None:
+    # In metres: the hand (0) comes to 3 mm of where the object (7) is, whose spread and mean differ; nothing else changes much.
+    rng = np.random.default_rng(0)
+    mean, std = rng.normal(size=60) / 10.0, rng.uniform(0.03, 0.1, 60)
+    state = mean + std * rng.normal(size=(5, 60))
+    after = state + 0.05 * std * rng.normal(size=(5, 60))
+    after[:, 0] = state[:, 7] + 0.003 * rng.normal(size=5)
+    found = sparse_change((state - mean) / std, (after - mean) / std, np.arange(60), mean, std, cost=0.2)
+    expected = np.eye(60)
+    expected[0, 0], expected[0, 7] = 0.0, std[7] / std[0]
+    assert np.allclose(found.weight, expected) and np.allclose(found.offset[1:], 0.0)
+    assert np.isclose(found.offset[0], (mean[7] - mean[0]) / std[0])
+
+
+def test_a_change_of_less_than_a_tenth_of_the_spread_is_not_made() -> None:
+    x = np.random.default_rng(0).normal(size=(100, 3))
+    small, large = (change(x, x[:, :1] + by, np.array([0]), cost=0.01) for by in (0.09, 0.2))
+    assert small.offset == 0.0 and small.weight.tolist() == [[1.0, 0.0, 0.0]]
+    assert np.allclose(large.offset, 0.2, atol=0.01) and np.allclose(large.weight, [[1.0, 0.0, 0.0]], atol=0.01)
