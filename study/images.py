@@ -36,14 +36,16 @@ class ImageRun:
         return f"images/{self.name}.json"
 
 
+_CEM = "critic.acting=cem"
 IMAGE_RUNS = (
     ImageRun("Actionable Models", "actionable_models"),
-    ImageRun("without the auxiliary cloning loss", "no_auxiliary", changes=("critic.cloning_weight=0",)),
+    ImageRun("acting by CEM", "actionable_models_cem", changes=(_CEM,)),
+    ImageRun("without the auxiliary cloning loss, by CEM", "no_auxiliary", changes=(_CEM, "critic.cloning_weight=0")),
     ImageRun("behaviour cloning (GCBC)", "behavior_cloning", "tray_play_images_cloning"),
     ImageRun(
-        "Actionable Models, without the gripper's pose",
+        "without the gripper's pose, by CEM",
         "actionable_models_images_only",
         images_only=True,
-        changes=("model.mirror_state=[]",),
+        changes=(_CEM, "model.mirror_state=[]"),
     ),
 )

@@ -60,6 +60,7 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_play_10k_cloning", "tray_play_state_10k"),
         _collect(folders, "tray_stitch_state"),
         _sweep(folders, "tray_stitch", "tray_stitch_state"),
+        _sweep(folders, "tray_stitch_likely", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_random", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_cloning", "tray_stitch_state"),
         _point_maze(folders, 5000),

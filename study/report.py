@@ -71,6 +71,7 @@ TABLES = (
         "tray_stitch",
         (
             Row("Actionable Models, linked goals", "tray_stitch", {CHAINING: 0.7}),
+            Row("the same, acting among its likely actions", "tray_stitch_likely"),
             Row("without chaining", "tray_stitch", {CHAINING: 0.0}),
             Row("random goals (the paper's chaining)", "tray_stitch_random", {CHAINING: 0.3}),
             Row("behaviour cloning (GCBC), linked goals", "tray_stitch_cloning", {CHAINING: 0.7}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 
 from am_ray.collection import collect
 from am_ray.data.reader import read_dataset
-from am_ray.models.checkpoint import load_policy
+from am_ray.models.checkpoint import find_checkpoint, load_policy, read_checkpoint
 from am_ray.types import DatasetError, SettingsError
-from study import gpu_training, packed
+from study import cloning_head, gpu_training, packed
+from study.ship import ship
 
 IMAGES = {"front": None}
 
@@ -106,3 +108,53 @@ def test_training_learns_and_leaves_a_checkpoint_that_acts(
     action = policy.act(observation, {"front": block.observations["front"][3].copy()})
     assert action.shape == (5,)
     assert np.abs(action).max() <= 1.0
+
+
+def test_a_head_fitted_again_on_shipped_weights_chooses_the_actions_and_leaves_the_rest_alone(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed.pack(dataset, tmp_path / "packed")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "{algorithm: {model: {width: 32, image_channels: [8, 8], mirror_action: [1, 3], mirror_state: [1, 3]}, "
+        "critic: {cloning_weight: 0.1}, optimization: {batch_size: 32}}}"
+    )
+    monkeypatch.setattr(gpu_training, "_HELD_OUT", 2)
+    monkeypatch.setattr(cloning_head, "_HELD_OUT", 2)
+    settings, _ = gpu_training.read_config(config, [])
+    gpu_training.train(
+        packed.unpack(tmp_path / "packed"), settings, tmp_path / "run", seed=0, updates=10, minutes=0.0, every=10
+    )
+    ship(tmp_path / "run", tmp_path / "shipped", dataset="tray")
+    source = str(tmp_path / "shipped")
+    losses = []
+    for passes, out in (("1", tmp_path / "short"), ("30", tmp_path / "long")):
+        cloning_head.main(
+            [source, "--data", str(tmp_path / "packed"), "--out", str(out), "--pairs", "640", "--passes", passes]
+        )
+        losses.append(float(re.search(r": (-?[0-9.]+) fitted", capsys.readouterr().out)[1]))
+    assert losses[1] < losses[0] - 0.5
+    before, after = (read_checkpoint(find_checkpoint(path)) for path in (source, tmp_path / "long"))
+    assert after.settings.critic.acting == "likely"
+    assert before.settings.critic.acting == "cem"
+    for name, value in before.state.weights.items():
+        assert np.array_equal(after.state.weights[name], value), name
+    averaged = {n for n in after.state.weights if n.startswith("acting_cloning_head.")}
+    assert averaged
+    for name in averaged:
+        assert np.array_equal(after.state.weights[name], after.state.weights[name.removeprefix("acting_")]), name
+
+
+def test_a_head_is_refused_to_a_network_that_was_trained_without_one(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed.pack(dataset, tmp_path / "packed")
+    config = tmp_path / "config.yaml"
+    config.write_text("{algorithm: {model: {width: 8, image_channels: [4]}, optimization: {batch_size: 8}}}")
+    monkeypatch.setattr(gpu_training, "_HELD_OUT", 2)
+    settings, _ = gpu_training.read_config(config, [])
+    gpu_training.train(
+        packed.unpack(tmp_path / "packed"), settings, tmp_path / "run", seed=0, updates=1, minutes=0.0, every=1
+    )
+    with pytest.raises(SettingsError, match=r"critic.cloning_weight"):
+        cloning_head.main([str(tmp_path / "run"), "--data", str(tmp_path / "packed"), "--out", str(tmp_path / "out")])

@@ -112,23 +112,22 @@ def test_the_recipe_of_the_image_study_is_that_of_the_reference_data() -> None:
 
 
 def test_image_runs_differ_in_what_their_names_say_alone() -> None:
-    ours, plain, cloning, images_only = (
+    ours, by_cem, plain, cloning, images_only = (
         read_config(ROOT / "tune_configs/study" / f"{run.config}.yaml", list(run.changes))[0] for run in IMAGE_RUNS
     )
-    assert (ours.method, cloning.method, images_only.method) == (
-        "actionable_models",
-        "behavior_cloning",
-        "actionable_models",
-    )
-    assert cloning.model == ours.model == replace(images_only.model, mirror_state=ours.model.mirror_state)
-    assert cloning.optimization == ours.optimization == images_only.optimization
-    assert images_only.critic == ours.critic == replace(plain.critic, cloning_weight=ours.critic.cloning_weight)
-    assert ours.critic.cloning_weight > plain.critic.cloning_weight == 0.0
+    assert {ours.method, by_cem.method, plain.method, images_only.method} == {"actionable_models"}
+    assert cloning.method == "behavior_cloning"
+    assert (ours.critic.acting, by_cem.critic.acting) == ("likely", "cem")
+    assert by_cem == replace(ours, critic=replace(ours.critic, acting="cem"))
+    assert plain == replace(by_cem, critic=replace(by_cem.critic, cloning_weight=0.0))
+    assert images_only == replace(by_cem, model=replace(by_cem.model, mirror_state=()))
+    assert (cloning.model, cloning.optimization) == (ours.model, ours.optimization)
+    assert ours.critic.cloning_weight > 0.0
     assert (ours.relabel.last_state_share, ours.relabel.next_state_share) == (
         cloning.relabel.last_state_share,
         cloning.relabel.next_state_share,
     )
-    assert [run.images_only for run in IMAGE_RUNS] == [False, False, False, True]
+    assert [run.images_only for run in IMAGE_RUNS] == [False, False, False, False, True]
 
 
 def test_every_recipe_and_table_of_the_study_exists() -> None:
@@ -351,15 +350,15 @@ def write_evaluation(path: Path, outcomes: str, *, seed: int = EVALUATION_SEED) 
 
 
 def test_image_policies_are_compared_start_by_start_and_stay_as_published(tmp_path: Path) -> None:
-    ours, plain, cloning, _ = IMAGE_RUNS
+    ours, by_cem, _, cloning, _ = IMAGE_RUNS
     write_evaluation(tmp_path / "a" / ours.evaluation, "1111" * 10)
-    write_evaluation(tmp_path / "a" / plain.evaluation, "1100" * 10)
+    write_evaluation(tmp_path / "a" / by_cem.evaluation, "1100" * 10)
     write_evaluation(tmp_path / "a" / cloning.evaluation, "1100" * 10, seed=1)  # other starts: no pairs
     page, results = tmp_path / "page.md", tmp_path / "results"
     page.write_text("<!-- table tray_play_images --><!-- end tray_play_images -->")
     write_report(tmp_path / "a", results=results, page=page)
     text = page.read_text()
-    assert "| *Actionable Models - without the auxiliary cloning loss* | +50 [" in text
+    assert "| *Actionable Models - acting by CEM* | +50 [" in text
     assert text.count("*Actionable Models - ") == 1
 
     write_evaluation(tmp_path / "b" / ours.evaluation, "1111" * 10)
@@ -370,6 +369,6 @@ def test_image_policies_are_compared_start_by_start_and_stay_as_published(tmp_pa
 def test_methods_are_told_apart_by_colour_and_cloning_by_its_family() -> None:
     labels = [row.label for table in TABLES for row in table.rows if table.name == "tray_stitch"]
     colors = dict(zip(labels, bar_colors(labels), strict=True))
-    assert len(set(colors.values())) == len(labels) == 5
+    assert len(set(colors.values())) == len(labels) == 6
     (auxiliary,) = bar_colors(["with the auxiliary cloning loss"])
     assert auxiliary not in {color for label, color in colors.items() if label.startswith("behaviour cloning")}
