@@ -2,7 +2,7 @@
 
 python -m study.cloning_head CHECKPOINT --data PACKED --out DIR [--pairs 400000] [--passes 20] [--seed 0]
 
-A checkpoint of acting weights alone has no such head (`study.ship`), and ``critic.acting: likely`` needs one. The encoder has learnt what
+A checkpoint of the weights that act (`study.ship`) has no such head if it acted by CEM, and ``critic.acting: likely`` needs one. The encoder has learnt what
 cloning needs, so the head is a small network on its output: every pair (s, g) is encoded once, with the shifts and mirrors of training.
 """
 
@@ -23,10 +23,10 @@ from am_ray.core.behavior_cloning import cloning_loss
 from am_ray.core.targets import leads_to_goal
 from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.augmentation import Augmentation
-from am_ray.models.checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
+from am_ray.models.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, write_checkpoint
 from am_ray.models.policy import build_model
 from am_ray.models.weights import load_weights
-from am_ray.types import SettingsError
+from am_ray.types import DatasetError, SettingsError
 from study.gpu_training import DeviceReplay
 from study.packed import Packed, unpack
 
@@ -43,12 +43,12 @@ def fit_cloning_head(
     Args:
         model: With ``critic.acting: likely``.
         packed: What it was trained with; the last episodes are kept out.
-        pairs: Of state and goal that are encoded.
+        pairs: Of state and goal that are drawn; those of random goals are left out.
         passes: Over them.
         seed: Of pairs, shifts, mirrors and their order.
 
     Returns:
-        -log p(a | s, g) of the pairs it was fitted to, and of pairs of episodes kept out, both at the end.
+        -log p(a | s, g) of the pairs it was fitted to, over the last pass, and of pairs of episodes kept out, at the end.
     """
     rng, generator = np.random.default_rng([seed, 2]), torch.Generator().manual_seed(seed)
     head, averaged = model.cloning_head, model.acting_cloning_head
@@ -99,33 +99,57 @@ def _encoded(
     return torch.cat(features), torch.cat(actions)
 
 
+def _check_fits(where: str, checkpoint: Checkpoint, packed: Packed, data: str) -> None:
+    settings = checkpoint.settings
+    if settings.method != "actionable_models" or not settings.critic.cloning_weight:
+        raise SettingsError(
+            f"{where}: got {settings.method} with critic.cloning_weight {settings.critic.cloning_weight}; expected "
+            f"actionable_models trained with the auxiliary loss, whose encoder knows the data's actions. Train one with cloning_weight 0.1."
+        )
+    if settings.drawn_goals.chaining_neighbors and settings.drawn_goals.chaining_ratio:
+        raise SettingsError(
+            f"{where}: trained with relabel.chaining_neighbors {settings.relabel.chaining_neighbors}; expected 0, for this loop links "
+            f"no episodes. Train with 'am-ray pretrain' and critic.acting=likely instead."
+        )
+    if packed.spec != checkpoint.spec:
+        raise DatasetError(
+            f"{data}: got data of {packed.spec.to_json()}; expected those of {where}, {checkpoint.spec.to_json()}. Pack the data it was trained with."
+        )
+    if len(packed.block.num_transitions) <= _HELD_OUT:
+        raise DatasetError(
+            f"{data}: {len(packed.block.num_transitions)} episodes; expected more than the {_HELD_OUT} that are kept out of the fit."
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m study.cloning_head", description="Gives a checkpoint a head of likely actions."
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder, or a checkpoint")
     parser.add_argument(
-        "--data", required=True, metavar="DIR", help="of python -m study.packed: what it was trained with"
+        "--data",
+        required=True,
+        metavar="DIR",
+        help="of python -m study.packed: what it was trained with, in as many parts",
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the checkpoint to write")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder of the checkpoint to write; study.ship makes it small"
+    )
     parser.add_argument("--pairs", type=int, default=400_000)
     parser.add_argument("--passes", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     checkpoint = read_checkpoint(find_checkpoint(args.checkpoint))
+    packed = unpack(args.data)
+    _check_fits(args.checkpoint, checkpoint, packed, args.data)
     settings = replace(checkpoint.settings, critic=replace(checkpoint.settings.critic, acting="likely"))
-    if settings.method != "actionable_models" or not settings.critic.cloning_weight:
-        raise SettingsError(
-            f"{args.checkpoint}: got {settings.method} with critic.cloning_weight {settings.critic.cloning_weight}; expected "
-            f"actionable_models trained with the auxiliary loss, whose encoder knows the data's actions. Train it with cloning_weight 0.1."
-        )
     torch.manual_seed(args.seed)
     model = build_model(checkpoint.spec, checkpoint.statistics, settings)
     assert isinstance(model, ActionableModel)
     trained = build_model(checkpoint.spec, checkpoint.statistics, checkpoint.settings)
     load_weights(trained, checkpoint.state.weights, where=args.checkpoint)
     model.load_state_dict(trained.state_dict(), strict=False)  # all but the average of the head
-    fitted, held_out = fit_cloning_head(model, unpack(args.data), pairs=args.pairs, passes=args.passes, seed=args.seed)
+    fitted, held_out = fit_cloning_head(model, packed, pairs=args.pairs, passes=args.passes, seed=args.seed)
     print(f"-log p(a | s, g): {fitted:.3f} fitted, {held_out:.3f} held out")
     weights = {name: value.numpy().copy() for name, value in model.state_dict().items()}
     state = replace(checkpoint.state, weights=weights, optimizer={})

@@ -38,8 +38,8 @@ class ImageRun:
 
 _CEM = "critic.acting=cem"
 IMAGE_RUNS = (
-    ImageRun("Actionable Models", "actionable_models"),
-    ImageRun("acting by CEM", "actionable_models_cem", changes=(_CEM,)),
+    ImageRun("Actionable Models", "actionable_models_likely"),
+    ImageRun("acting by CEM", "actionable_models", changes=(_CEM,)),
     ImageRun("without the auxiliary cloning loss, by CEM", "no_auxiliary", changes=(_CEM, "critic.cloning_weight=0")),
     ImageRun("behaviour cloning (GCBC)", "behavior_cloning", "tray_play_images_cloning"),
     ImageRun(

@@ -13,7 +13,7 @@ _FLOOR = 0.01
 _ITERATIONS = 30
 # An offset costs this much of a weight: most of what changes, changes by a constant.
 _OFFSET_COST = 0.1
-# A change is made if the examples explain this share of it, and if it is not smaller than this, in standard deviations of the entry.
+# A change is made if the examples explain this share of it (another entry, of what one value leaves, too), and if it is not smaller than this, in standard deviations of the entry.
 _EXPLAINED = 0.5
 _LEAST_CHANGE = 0.1
 
@@ -37,22 +37,24 @@ def sparse_change(
 ) -> AffineMap:
     """An affine map in which an entry of y is its own entry of x, but for what the examples tell of its change. Ours.
 
-    For each entry of y, with r its own entry of x, or 0, or the other entry of x that is nearest to it in the data's units (the hand comes
-    to where the object is), whichever gives the smallest value:
+    For each entry of y, with r its own entry of x, or 0:
 
         min over offset, weight of  E (1 + cost k),   E = mean (y - r - offset - weight x)^2,   k = number of weights that are not 0
 
     nearly, and locally: ridge regressions, each with the last one's weights in the denominator of its penalty, approach the number by
-    sum w^2 / (w^2 + floor^2); the penalty, in units of mean (y - r)^2, makes what is kept smaller, too. Another entry counts as a weight and is taken as it is:
-    neither made smaller nor corrected. Where that value is more than half of the mean squared change of the entry, the entry stays as it is
-    in x: a change that is half noise is better not made. Nor is one of less than a tenth of a standard deviation.
+    sum w^2 / (w^2 + floor^2); the penalty, in units of mean (y - r)^2, makes what is kept smaller, too. Or, where that gives a smaller value,
+    k = 1: y takes the value, in the data's units, of the other entry of x that is nearest to it (the hand comes to where the object is), as it is. It has
+    to explain half of what the mean of y leaves: that things lie at about the height at which an object is held does not tell the height.
+
+    Where the smallest value is more than half of the mean squared change of the entry, the entry stays as it is in x: a change that is half
+    noise is better not made. Nor is one whose root mean square is less than a tenth of a standard deviation.
 
     Args:
         x: Inputs, standardised; n at least 1.
         y: What they become, each entry in units of its own entry of x.
         own: The entry of x that each entry of y is, ``(g,)``.
-        mean: Of the inputs, in the data's units.
-        std: Of the inputs, in the data's units, positive.
+        mean: Of the inputs, in the data's units; what they are standardised with.
+        std: The same; positive.
         cost: The share of the squared error that a weight must take off to be kept, an offset a tenth of it; above 0: there may be fewer
             rows than entries, and entries that never change.
 
@@ -83,9 +85,10 @@ def _row(x: np.ndarray, y: np.ndarray, moments: np.ndarray, copies: np.ndarray, 
         row = _sparse(moments, x.T @ left / len(x), cost * float((left**2).mean()))
         weights = float((row**2 / (row**2 + _FLOOR**2)).sum())
         candidates.append((float(((left - x @ row) ** 2).mean()) * (1.0 + cost * weights), start + row))
-    errors[own] = np.inf
-    nearest = int(errors.argmin())
-    candidates.append((float(errors[nearest]) * (1.0 + cost), copies[nearest]))
+    nearest = int(errors.argmin())  # its own entry has a value of the whole change, which is refused below
+    copied = float(errors[nearest]) * (1.0 + cost)
+    if copied < (1.0 - _EXPLAINED) * float(y.var()):
+        candidates.append((copied, copies[nearest]))
     value, best = min(candidates, key=lambda candidate: candidate[0])
     return best if value < (1.0 - _EXPLAINED) * change else unchanged
 

@@ -104,9 +104,10 @@ def start_task_at(
     model: nn.Module, goal: Mapping[str, np.ndarray], examples: TaskExamples | None = None, *, weight_cost: float
 ) -> None:
     """Puts every learned goal of a network, averaged ones included, on given values; see `TaskGoal.start_at`."""
-    for module in model.modules():
-        if isinstance(module, TaskGoal):
-            module.start_at(goal, examples, weight_cost=weight_cost)
+    first, *others = (module for module in model.modules() if isinstance(module, TaskGoal))
+    first.start_at(goal, examples, weight_cost=weight_cost)
+    for other in others:
+        other.load_state_dict(first.state_dict())
 
 
 def with_task(goal: Mapping[str, Tensor], is_task: Tensor) -> dict[str, Tensor]:

@@ -122,6 +122,20 @@ def test_what_few_examples_do_not_tell_stays_as_it_is_in_the_state() -> None:
     assert torch.allclose(filled["state"], torch.stack([unseen[:, 0] + 2.0, unseen[:, 2]], dim=1), atol=0.02)
 
 
+def test_an_entry_takes_the_value_of_another_in_the_units_of_the_data() -> None:
+    model = _model()
+    states = np.random.default_rng(0).normal([1.0, 2.0, 3.0], [1.0, 1.0, 0.5], (5, 3)).astype(np.float32)
+    # Entry 2, of which mean and spread are others, comes to where entry 1 was; entry 0 stays.
+    goals = states[:, [0, 1]]
+    start = {"state": goals.mean(axis=0), "front": np.zeros((8, 8, 3))}
+    start_task_at(model, start, TaskExamples({"state": states}, {"state": goals}), weight_cost=0.2)
+    batch = _batch([2, 2])
+    for critic in (model.critic, model.target_critic, model.acting_critic):
+        assert critic.encoder.task is not None
+        filled = critic.encoder.task(batch.observation, with_task(batch.goal, torch.tensor([True, True])))
+        assert torch.allclose(filled["state"], batch.observation["state"][:, [0, 1]], atol=1e-5)
+
+
 def test_a_tensor_takes_the_mean_of_the_examples_and_no_state_moves_it() -> None:
     model = _model(replace(SETTINGS, model=replace(SETTINGS.model, task_goal="tensor")))
     examples = TaskExamples({"state": np.eye(3, dtype=np.float32)}, {"state": np.eye(3, 2, dtype=np.float32)})

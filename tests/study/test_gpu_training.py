@@ -110,7 +110,7 @@ def test_training_learns_and_leaves_a_checkpoint_that_acts(
     assert np.abs(action).max() <= 1.0
 
 
-def test_a_head_fitted_again_on_shipped_weights_chooses_the_actions_and_leaves_the_rest_alone(
+def test_a_head_fitted_again_on_shipped_weights_draws_the_actions_and_leaves_the_rest_alone(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     packed.pack(dataset, tmp_path / "packed")
@@ -143,6 +143,12 @@ def test_a_head_fitted_again_on_shipped_weights_chooses_the_actions_and_leaves_t
     assert averaged
     for name in averaged:
         assert np.array_equal(after.state.weights[name], after.state.weights[name.removeprefix("acting_")]), name
+    block = read_dataset(dataset).read_all()
+    observation = {name: values[0].copy() for name, values in block.observations.items()}
+    goal = {"front": block.observations["front"][3].copy()}
+    by_cem, likely = (load_policy(path).act(observation, goal) for path in (source, tmp_path / "long"))
+    assert np.abs(likely).max() <= 1.0
+    assert not np.allclose(by_cem, likely)
 
 
 def test_a_head_is_refused_to_a_network_that_was_trained_without_one(
@@ -156,5 +162,7 @@ def test_a_head_is_refused_to_a_network_that_was_trained_without_one(
     gpu_training.train(
         packed.unpack(tmp_path / "packed"), settings, tmp_path / "run", seed=0, updates=1, minutes=0.0, every=1
     )
-    with pytest.raises(SettingsError, match=r"critic.cloning_weight"):
+    with pytest.raises(
+        SettingsError, match=r"cloning_weight 0\.0; expected actionable_models trained with the auxiliary loss"
+    ):
         cloning_head.main([str(tmp_path / "run"), "--data", str(tmp_path / "packed"), "--out", str(tmp_path / "out")])
