@@ -61,9 +61,9 @@ TABLES = (
     Table(
         "tray_play_10k",
         (
-            Row("Actionable Models, no chaining", "tray_play_10k"),
-            Row("with the auxiliary cloning loss", "tray_play_10k_auxiliary"),
-            Row("the same, acting among its likely actions", "tray_play_10k_likely"),
+            Row("Actionable Models", "tray_play_10k_likely"),
+            Row("acting by CEM", "tray_play_10k_auxiliary"),
+            Row("by CEM, without the auxiliary cloning loss", "tray_play_10k"),
             Row("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
         ),
     ),
