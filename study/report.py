@@ -70,10 +70,10 @@ TABLES = (
     Table(
         "tray_stitch",
         (
-            Row("Actionable Models, linked goals", "tray_stitch", {CHAINING: 0.7}),
-            Row("the same, acting among its likely actions", "tray_stitch_likely"),
-            Row("without chaining", "tray_stitch", {CHAINING: 0.0}),
-            Row("random goals (the paper's chaining)", "tray_stitch_random", {CHAINING: 0.3}),
+            Row("Actionable Models, linked goals", "tray_stitch_likely"),
+            Row("acting by CEM", "tray_stitch", {CHAINING: 0.7}),
+            Row("by CEM, without chaining", "tray_stitch", {CHAINING: 0.0}),
+            Row("by CEM, random goals (the paper's chaining)", "tray_stitch_random", {CHAINING: 0.3}),
             Row("behaviour cloning (GCBC), linked goals", "tray_stitch_cloning", {CHAINING: 0.7}),
             Row("behaviour cloning (GCBC)", "tray_stitch_cloning", {CHAINING: 0.0}),
         ),

@@ -189,11 +189,11 @@ def test_the_report_fills_its_place_in_the_page_and_nothing_else(tmp_path: Path)
     assert text.startswith("before\n<!-- table tray_stitch -->\n| | instance grasping |")
     assert text.endswith("<!-- end tray_stitch -->\nafter\n")
     assert "old" not in text
-    assert "| Actionable Models, linked goals | 75 [" in text
-    assert "| without chaining | 25 [" in text
-    assert "*Actionable Models, linked goals - without chaining* | +50 [" in text
+    assert "| acting by CEM | 75 [" in text
+    assert "| by CEM, without chaining | 25 [" in text
+    assert "*acting by CEM - by CEM, without chaining* | +50 [" in text
     assert [path.name for path in written] == ["tray_stitch.json", "tray_stitch.png", "page.md"]
-    row = json.loads(written[0].read_text())["rows"]["Actionable Models, linked goals"]
+    row = json.loads(written[0].read_text())["rows"]["acting by CEM"]
     assert row["tasks"][TASK]["episodes"] == ["1101" * 5] * 3
 
 
