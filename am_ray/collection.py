@@ -12,7 +12,8 @@ import json
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -121,7 +122,9 @@ class Player(Protocol):
     def collect(self, seed: int) -> Trajectory: ...
 
 
-def play_in_order(make_player: Callable[[], Player], seeds: list[int], workers: int) -> Iterator[Trajectory]:
+def play_in_order(
+    make_player: Callable[[], Player], seeds: list[int], workers: int
+) -> Generator[Trajectory, None, None]:
     """Trajectories of ``seeds``, in their order, played by Ray actors in whatever order they get done.
 
     Needs Ray to be running. At most ``CALLS_PER_WORKER`` calls per worker are begun and not yet consumed.
@@ -138,11 +141,21 @@ def play_in_order(make_player: Callable[[], Player], seeds: list[int], workers: 
 
     calls = deque(seeds[i : i + EPISODES_PER_CALL] for i in range(0, len(seeds), EPISODES_PER_CALL))
     worker_class = ray.remote(num_cpus=1, max_restarts=WORKER_RESTARTS, max_task_retries=WORKER_RESTARTS)(_Worker)
-    idle: list[Any] = [worker_class.remote(make_player) for _ in range(min(workers, len(calls)))]
-    busy: dict[Any, Any] = {}
+    actors: list[Any] = [worker_class.remote(make_player) for _ in range(min(workers, len(calls)))]
+    try:
+        yield from _played_in_order(actors, calls, most=CALLS_PER_WORKER * workers)
+    finally:  # An error's traceback would keep them, and their CPUs, until the garbage collector comes by.
+        for actor in actors:
+            ray.kill(actor)
+
+
+def _played_in_order(actors: list[Any], calls: deque[list[int]], *, most: int) -> Iterator[Trajectory]:
+    import ray
+
+    idle, busy = list(actors), dict[Any, Any]()
     order: deque[Any] = deque()
     while calls or order:
-        while idle and calls and len(order) < CALLS_PER_WORKER * workers:
+        while idle and calls and len(order) < most:
             worker = idle.pop()
             reference = worker.play.remote(calls.popleft())
             busy[reference] = worker
@@ -180,8 +193,12 @@ def _write(writer: DatasetWriter, recipe: TrayRecipe, seeds: list[int], workers:
 
     if not seeds:
         return
-    with ray_session(num_cpus=workers), progress_bar("collecting", len(seeds)) as advance:
-        for trajectory in play_in_order(partial(make_collector, recipe), seeds, workers):
+    with (
+        ray_session(num_cpus=workers),
+        progress_bar("collecting", len(seeds)) as advance,
+        closing(play_in_order(partial(make_collector, recipe), seeds, workers)) as trajectories,
+    ):
+        for trajectory in trajectories:
             writer.append(trajectory)
             advance(1)
 

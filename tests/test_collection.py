@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -106,6 +107,24 @@ def test_errors_of_ours_arrive_as_they_were_raised(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as error:
         list(played(Sleeper(tmp_path, refused=4), 9, workers=2))
     assert str(error.value) == "recipe setting kinds: no such thing"
+
+
+@pytest.mark.usefixtures("local_ray", "by_value")
+def test_workers_are_gone_while_an_error_of_theirs_is_still_looked_at(tmp_path: Path) -> None:
+    import ray
+
+    every_one = ray.cluster_resources()["CPU"]
+    gc.disable()  # what it would free some time later
+    try:
+        with pytest.raises(SettingsError) as error:
+            list(played(Sleeper(tmp_path, refused=4), 9, workers=2))
+        deadline = time.monotonic() + 30.0
+        while ray.available_resources().get("CPU", 0.0) < every_one and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert ray.available_resources().get("CPU", 0.0) == every_one
+        assert error.tb is not None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.usefixtures("local_ray")
