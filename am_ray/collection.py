@@ -145,7 +145,7 @@ def play_in_order(
     try:
         yield from _played_in_order(actors, calls, most=CALLS_PER_WORKER * workers)
     finally:  # An error's traceback would keep them, and their CPUs, until the garbage collector comes by.
-        for actor in actors:
+        for actor in actors if ray.is_initialized() else []:
             ray.kill(actor)
 
 
