@@ -27,10 +27,10 @@ from am_ray.models.checkpoint import Checkpoint, find_checkpoint, read_checkpoin
 from am_ray.models.policy import build_model
 from am_ray.models.weights import load_weights
 from am_ray.types import DatasetError, SettingsError
-from study.gpu_training import DeviceReplay
+from study import gpu_training
+from study.gpu_training import DeviceReplay, check_trainable
 from study.packed import Packed, unpack
 
-_HELD_OUT = 200  # episodes, the last ones, as in training
 _BATCH = 1024
 _LEARNING_RATE = 1e-3
 
@@ -53,8 +53,8 @@ def fit_cloning_head(
     rng, generator = np.random.default_rng([seed, 2]), torch.Generator().manual_seed(seed)
     head, averaged = model.cloning_head, model.acting_cloning_head
     assert head is not None and averaged is not None
-    encoded, action = _encoded(model, packed, slice(None, -_HELD_OUT), pairs, rng, generator)
-    held_out = _encoded(model, packed, slice(-_HELD_OUT, None), pairs // 20, rng, generator)
+    encoded, action = _encoded(model, packed, slice(None, -gpu_training.HELD_OUT), pairs, rng, generator)
+    held_out = _encoded(model, packed, slice(-gpu_training.HELD_OUT, None), pairs // 20, rng, generator)
     optimizer = torch.optim.AdamW(head.parameters(), lr=_LEARNING_RATE)
     schedule = OneCycleLR(optimizer, _LEARNING_RATE, total_steps=passes * -(-len(encoded) // _BATCH))
 
@@ -64,10 +64,10 @@ def fit_cloning_head(
     last = 0.0
     for _ in range(passes):
         total = 0.0
-        for rows in torch.randperm(len(encoded), generator=generator).split(_BATCH):  # type: ignore[no-untyped-call]
+        for rows in torch.split(torch.randperm(len(encoded), generator=generator), _BATCH):
             value = loss(encoded[rows], action[rows])
             optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(value)
             optimizer.step()
             schedule.step()
             total += value.item() * len(rows)
@@ -106,19 +106,11 @@ def _check_fits(where: str, checkpoint: Checkpoint, packed: Packed, data: str) -
             f"{where}: got {settings.method} with critic.cloning_weight {settings.critic.cloning_weight}; expected "
             f"actionable_models trained with the auxiliary loss, whose encoder knows the data's actions. Train one with cloning_weight 0.1."
         )
-    if settings.drawn_goals.chaining_neighbors and settings.drawn_goals.chaining_ratio:
-        raise SettingsError(
-            f"{where}: trained with relabel.chaining_neighbors {settings.relabel.chaining_neighbors}; expected 0, for this loop links "
-            f"no episodes. Train with 'am-ray pretrain' and critic.acting=likely instead."
-        )
     if packed.spec != checkpoint.spec:
         raise DatasetError(
             f"{data}: got data of {packed.spec.to_json()}; expected those of {where}, {checkpoint.spec.to_json()}. Pack the data it was trained with."
         )
-    if len(packed.block.num_transitions) <= _HELD_OUT:
-        raise DatasetError(
-            f"{data}: {len(packed.block.num_transitions)} episodes; expected more than the {_HELD_OUT} that are kept out of the fit."
-        )
+    check_trainable(packed, settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

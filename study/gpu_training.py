@@ -36,7 +36,7 @@ from study.packed import Packed, unpack
 
 _DRAWN_UPDATES = 64
 _WARM_UP = 20
-_HELD_OUT = 200  # episodes, the last ones
+HELD_OUT = 200  # episodes, the last ones
 _VALIDATION_BATCHES = 16
 
 Indices = Tensor  # (7, b) int64: row, goal_row, next_action_row, num_steps, source, is_end, next_is_final
@@ -106,8 +106,8 @@ class Trainer:
         self._rate = torch.tensor(rate, device=device)
         self._optimizer = torch.optim.AdamW(self._parameters, lr=self._rate, weight_decay=decay, capturable=on_gpu)
         self._generator = torch.cuda.default_generators[0] if on_gpu else torch.default_generator
-        held_out = slice(-_HELD_OUT, None)
-        self._training = self._replay.draws(slice(None, -_HELD_OUT), np.random.default_rng([seed, 0]))
+        held_out = slice(-HELD_OUT, None)
+        self._training = self._replay.draws(slice(None, -HELD_OUT), np.random.default_rng([seed, 0]))
         validation = self._replay.draws(held_out, np.random.default_rng([seed, 1]))
         self._validation = [next(validation) for _ in range(_VALIDATION_BATCHES)]
         self._indices = next(self._training).clone()
@@ -167,6 +167,24 @@ class Trainer:
         return TrainingState(weights, {}, self.update_number)
 
 
+def check_trainable(packed: Packed, settings: AlgorithmSettings) -> None:
+    """Refuses what `DeviceReplay` cannot draw from.
+
+    Raises:
+        DatasetError: There are too few episodes.
+        SettingsError: Episodes are to be linked (``relabel.chaining_neighbors``).
+    """
+    if len(packed.block.num_transitions) <= HELD_OUT:
+        raise DatasetError(
+            f"{len(packed.block.num_transitions)} episodes; expected more than the {HELD_OUT} that are kept out of training."
+        )
+    if settings.drawn_goals.chaining_neighbors and settings.drawn_goals.chaining_ratio:
+        raise SettingsError(
+            f"relabel.chaining_neighbors: got {settings.relabel.chaining_neighbors}; expected 0, for this loop links no episodes. "
+            f"Set it to 0, or train with 'am-ray pretrain'."
+        )
+
+
 def train(
     packed: Packed, settings: AlgorithmSettings, out: Path, *, seed: int, updates: int, minutes: float, every: int
 ) -> None:
@@ -176,15 +194,7 @@ def train(
         DatasetError: There are too few episodes.
         SettingsError: Episodes are to be linked (``relabel.chaining_neighbors``).
     """
-    if len(packed.block.num_transitions) <= _HELD_OUT:
-        raise DatasetError(
-            f"{len(packed.block.num_transitions)} episodes; expected more than the {_HELD_OUT} that are kept out of training."
-        )
-    if settings.drawn_goals.chaining_neighbors and settings.drawn_goals.chaining_ratio:
-        raise SettingsError(
-            f"relabel.chaining_neighbors: got {settings.relabel.chaining_neighbors}; expected 0, for this loop links no episodes. "
-            f"Set it to 0, or train with 'am-ray pretrain'."
-        )
+    check_trainable(packed, settings)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     if is_emulated(settings.optimization.precision, device):

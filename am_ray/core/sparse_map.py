@@ -13,8 +13,9 @@ _FLOOR = 0.01
 _ITERATIONS = 30
 # An offset costs this much of a weight: most of what changes, changes by a constant.
 _OFFSET_COST = 0.1
-# A change is made if the examples explain this share of it (another entry, of what one value leaves, too), and if it is not smaller than this, in standard deviations of the entry.
+# A change is made if the examples explain this share of it; another entry's value, if it explains as much of what one value leaves, too.
 _EXPLAINED = 0.5
+# Root mean square, in standard deviations of the entry; below it a change is not made.
 _LEAST_CHANGE = 0.1
 
 

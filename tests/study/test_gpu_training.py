@@ -71,7 +71,7 @@ def test_training_by_the_clock_ends_by_it_and_too_few_episodes_are_refused(
     found = packed.unpack(tmp_path / "packed")
     with pytest.raises(DatasetError, match="12 episodes; expected more than the 200"):
         gpu_training.train(found, settings, tmp_path / "no", seed=0, updates=5, minutes=0.0, every=5)
-    monkeypatch.setattr(gpu_training, "_HELD_OUT", 2)
+    monkeypatch.setattr(gpu_training, "HELD_OUT", 2)
     linked, _ = gpu_training.read_config(config, ["relabel.chaining_window=1", "relabel.chaining_neighbors=2"])
     with pytest.raises(SettingsError, match=r"chaining_neighbors: got 2; expected 0.*am-ray pretrain"):
         gpu_training.train(found, linked, tmp_path / "no", seed=0, updates=5, minutes=0.0, every=5)
@@ -92,7 +92,7 @@ def test_training_learns_and_leaves_a_checkpoint_that_acts(
         "algorithm:\n  model: {width: 32, image_channels: [8, 8], image_blocks: 1, mirror_action: [1, 3], mirror_state: [1, 3]}\n"
         "  critic: {cloning_weight: 0.1}\n  optimization: {batch_size: 32, decay_share: 0.5}\ntraining: {updates: 5}\n"
     )
-    monkeypatch.setattr(gpu_training, "_HELD_OUT", 2)
+    monkeypatch.setattr(gpu_training, "HELD_OUT", 2)
     settings, updates = gpu_training.read_config(config, [f"method={method}", "optimization.learning_rate=0.003"])
     assert updates == 5
     assert settings.optimization.learning_rate == 0.003
@@ -119,8 +119,7 @@ def test_a_head_fitted_again_on_shipped_weights_draws_the_actions_and_leaves_the
         "{algorithm: {model: {width: 32, image_channels: [8, 8], mirror_action: [1, 3], mirror_state: [1, 3]}, "
         "critic: {cloning_weight: 0.1}, optimization: {batch_size: 32}}}"
     )
-    monkeypatch.setattr(gpu_training, "_HELD_OUT", 2)
-    monkeypatch.setattr(cloning_head, "_HELD_OUT", 2)
+    monkeypatch.setattr(gpu_training, "HELD_OUT", 2)
     settings, _ = gpu_training.read_config(config, [])
     gpu_training.train(
         packed.unpack(tmp_path / "packed"), settings, tmp_path / "run", seed=0, updates=10, minutes=0.0, every=10
@@ -151,18 +150,34 @@ def test_a_head_fitted_again_on_shipped_weights_draws_the_actions_and_leaves_the
     assert not np.allclose(by_cem, likely)
 
 
-def test_a_head_is_refused_to_a_network_that_was_trained_without_one(
+def test_a_head_is_refused_where_network_or_data_do_not_fit(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed.pack(dataset, tmp_path / "packed")
+    packed.pack(dataset, tmp_path / "images_only", images_only=True)
     config = tmp_path / "config.yaml"
     config.write_text("{algorithm: {model: {width: 8, image_channels: [4]}, optimization: {batch_size: 8}}}")
-    monkeypatch.setattr(gpu_training, "_HELD_OUT", 2)
-    settings, _ = gpu_training.read_config(config, [])
-    gpu_training.train(
-        packed.unpack(tmp_path / "packed"), settings, tmp_path / "run", seed=0, updates=1, minutes=0.0, every=1
-    )
-    with pytest.raises(
-        SettingsError, match=r"cloning_weight 0\.0; expected actionable_models trained with the auxiliary loss"
-    ):
-        cloning_head.main([str(tmp_path / "run"), "--data", str(tmp_path / "packed"), "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(gpu_training, "HELD_OUT", 2)
+    for run, changes in {
+        "plain": [],
+        "cloning": ["method=behavior_cloning"],
+        "fit": ["critic.cloning_weight=0.1"],
+    }.items():
+        settings, _ = gpu_training.read_config(config, changes)
+        found = packed.unpack(tmp_path / "packed")
+        gpu_training.train(found, settings, tmp_path / run, seed=0, updates=1, minutes=0.0, every=1)
+
+    def fit(run: str, data: str = "packed") -> None:
+        cloning_head.main([str(tmp_path / run), "--data", str(tmp_path / data), "--out", str(tmp_path / "out")])
+
+    wanted = r"expected actionable_models trained with the auxiliary loss.*Train one with"
+    with pytest.raises(SettingsError, match=r"got actionable_models with critic.cloning_weight 0\.0; " + wanted):
+        fit("plain")
+    with pytest.raises(SettingsError, match=r"got behavior_cloning with critic.cloning_weight 0\.0; " + wanted):
+        fit("cloning")
+    with pytest.raises(DatasetError, match=r"images_only: got data of .*Pack the data it was trained with"):
+        fit("fit", "images_only")
+    monkeypatch.setattr(gpu_training, "HELD_OUT", 12)
+    with pytest.raises(DatasetError, match="12 episodes; expected more than the 12"):
+        fit("fit")
+    assert not (tmp_path / "out").exists()
