@@ -73,6 +73,9 @@ class RelabelSettings(Checked):
             )
 
 
+Acting = Literal["cem", "likely", "cloned"]
+
+
 @dataclass(frozen=True)
 class CriticLossSettings(Checked):
     """The critic's loss: targets and negatives (paper, Sec. 4, Eq. for the critic; QT-Opt for the network)."""
@@ -110,8 +113,9 @@ class CriticLossSettings(Checked):
     # the goal teaches the encoder of images faster than the critic's own loss does. It has a part in acting where `acting` is `likely`.
     cloning_weight: float = bounded(0.0, 0.0, None)
     # How the critic acts. `cem`: argmax_a Q over the whole box (the paper). `likely`: the mean of the best quarter, by Q, of actions
-    # drawn from the auxiliary cloning head (ours; needs `cloning_weight`): Q chooses among what the data would do.
-    acting: Literal["cem", "likely"] = "cem"
+    # drawn from the auxiliary cloning head (ours; needs `cloning_weight`): Q chooses among what the data would do. `cloned`: the mean
+    # of that head's density, without Q: a control. `am-ray evaluate --acting` compares them with the same weights.
+    acting: Acting = "cem"
     # Actions drawn for each that is taken; `likely` alone.
     likely_samples: int = bounded(32, 4, 65536)
     # Standard deviation of that perturbation, as a share of half the action range.
@@ -253,10 +257,10 @@ class AlgorithmSettings:
     def __post_init__(self) -> None:
         if self.method != "behavior_cloning" and self.model.proposal == "none":
             self._refuse_no_candidates()
-        if self.method != "behavior_cloning" and self.critic.acting == "likely" and not self.critic.cloning_weight:
+        if self.method != "behavior_cloning" and self.critic.acting != "cem" and not self.critic.cloning_weight:
             raise SettingsError(
-                "critic.acting: got likely with critic.cloning_weight = 0; expected an auxiliary cloning head, whose actions Q chooses "
-                "among. Set critic.cloning_weight above 0, or critic.acting: cem."
+                f"critic.acting: got {self.critic.acting} with critic.cloning_weight = 0; expected an auxiliary cloning head to draw "
+                f"actions from. Set critic.cloning_weight above 0, or critic.acting: cem."
             )
 
     def _refuse_no_candidates(self) -> None:

@@ -7,9 +7,10 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from am_ray.cli.report import Report, table_text
+from am_ray.settings import Acting
 from am_ray.types import SettingsError
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def add_parser(commands: Any) -> None:
         "--max-steps", type=int, metavar="N", help="actions per episode; default: the environment ends it"
     )
     parser.add_argument(
+        "--acting", choices=get_args(Acting), help="how the critic acts (critic.acting); default: as it was trained to"
+    )
+    parser.add_argument(
         "--no-baselines", action="store_true", help="leave out the random policy and the oracle, half of the time"
     )
     parser.set_defaults(run=run)
@@ -66,6 +70,7 @@ def run(args: argparse.Namespace) -> Report:
         workers=len(os.sched_getaffinity(0)) if args.workers is None else args.workers,
         baselines=not args.no_baselines,
         max_steps=args.max_steps,
+        acting=args.acting,
         panels_dir=args.panels,
     )
     text = json.dumps(report.to_json(), indent=2, allow_nan=False)

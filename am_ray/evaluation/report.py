@@ -76,6 +76,7 @@ class EvaluationReport:
         oracle: The scripted oracle's, or ``None`` where the environment has none.
         episodes: Asked for per task.
         max_steps: Actions per episode; ``None``: the environment ends them.
+        acting: How the critic acted, where that was asked for; ``None``: as it was trained to.
         results: Every episode, in the order in which they were planned; not in the JSON.
         recordings: The episodes with frames; not in the JSON.
     """
@@ -89,6 +90,7 @@ class EvaluationReport:
     env_kwargs: dict[str, Any]
     episodes: int
     max_steps: int | None
+    acting: str | None = None
     results: tuple[EpisodeResult, ...] = field(default=(), repr=False)
     recordings: tuple[EpisodeResult, ...] = field(default=(), repr=False)
 
@@ -114,6 +116,7 @@ class EvaluationReport:
             "env": {"id": self.env_id, "kwargs": self.env_kwargs},
             "episodes": self.episodes,
             "max_steps": self.max_steps,
+            "acting": self.acting,
             "failures": failures,
         }
 

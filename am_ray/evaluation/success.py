@@ -16,6 +16,7 @@ from am_ray.evaluation.runner import LEARNT, ORACLE, RANDOM, EpisodeJob, Episode
 from am_ray.evaluation.tasks import TaskSpec, episode_seeds, tasks_from_reset_options, tray_tasks
 from am_ray.evaluation.workers import open_workers
 from am_ray.progress import progress_bar
+from am_ray.settings import Acting
 from am_ray.types import EnvironmentContractError, SettingsError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def evaluate(
     workers: int = 1,
     baselines: bool = True,
     max_steps: int | None = None,
+    acting: Acting | None = None,
     panels_dir: str | Path | None = None,
     panels_per_task: int = 4,
     animations: int = 0,
@@ -53,6 +55,7 @@ def evaluate(
         workers: Processes; up to 1 runs here, without Ray. The results are the same for any number.
         baselines: Whether to run the random policy and the oracle too.
         max_steps: Actions per episode; by default the environment ends its episodes.
+        acting: How a checkpoint's critic acts (``critic.acting``); by default as it was trained to.
         panels_dir: Folder for pictures of some episodes.
         panels_per_task: How many, successes and failures mixed.
         animations: How many of these episodes become a GIF too, successes first, tasks by turns; it costs a frame of
@@ -67,7 +70,7 @@ def evaluate(
     """
     _check_numbers(1, episodes=episodes, panels_per_task=panels_per_task, max_steps=max_steps)
     _check_numbers(0, seed=seed)
-    make_policy, name, origin = _policy_source(checkpoint)
+    make_policy, name, origin = _policy_source(checkpoint, acting)
     env_id, kwargs = _choose_environment(origin, env_id, env_kwargs)
     specs = _choose_tasks(env_id, kwargs, tasks)
     setup = RunnerSetup(make_policy, env_id, kwargs, max_steps, render=panels_dir is not None)
@@ -98,6 +101,7 @@ def evaluate(
         env_kwargs=kwargs,
         episodes=episodes,
         max_steps=max_steps,
+        acting=acting,
         results=tuple(results),
         recordings=tuple(recordings),
     )
@@ -127,16 +131,22 @@ def _check_numbers(low: int, **numbers: int | None) -> None:
 
 
 def _policy_source(
-    checkpoint: str | Path | Callable[[], Policy],
+    checkpoint: str | Path | Callable[[], Policy], acting: Acting | None
 ) -> tuple[Callable[[], Policy], str, Mapping[str, Any]]:
     """How a worker builds the policy, what the report calls it, and where its data came from."""
     if callable(checkpoint):
+        if acting is not None:
+            raise SettingsError(
+                f"acting: got {acting} for a function that builds the policy; expected a checkpoint. Leave it out."
+            )
         return checkpoint, getattr(checkpoint, "__qualname__", type(checkpoint).__name__), {}
     from am_ray.models.checkpoint import find_checkpoint, load_policy, read_checkpoint
 
     # found once, so that all workers take the same one although training may go on meanwhile
     directory = find_checkpoint(checkpoint)
-    return partial(load_policy, directory.resolve()), str(directory), read_checkpoint(directory).origin
+    if acting is not None:
+        load_policy(directory, acting=acting)  # refused here, before there are workers
+    return partial(load_policy, directory.resolve(), acting=acting), str(directory), read_checkpoint(directory).origin
 
 
 def _choose_environment(

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from am_ray.core.behavior_cloning import cloning_loss
 from am_ray.core.cem import BestAction, best_of, cem_argmax
 from am_ray.core.ema import polyak_update
-from am_ray.core.likely import mean_of_best
 from am_ray.core.losses import Divergence, critic_loss
 from am_ray.core.negatives import (
     draw_negatives,
@@ -30,6 +29,7 @@ from am_ray.core.targets import (
     leads_to_goal,
     monte_carlo_lower_bound,
 )
+from am_ray.models.acting import cloned, likely, searched
 from am_ray.models.action_density import ActionDensityHead, ActionDensityNetwork
 from am_ray.models.augmentation import Augmentation
 from am_ray.models.critic import Critic
@@ -37,8 +37,8 @@ from am_ray.models.critic_metrics import CriticTarget, critic_metrics
 from am_ray.models.encoders import Observation
 from am_ray.models.objective import ActionScale, LossResult, frozen_copy
 from am_ray.models.task_goal import with_task
-from am_ray.settings import AlgorithmSettings
-from am_ray.types import DataSpec, DataStatistics, GoalSource, TransitionBatch
+from am_ray.settings import Acting, AlgorithmSettings
+from am_ray.types import DataSpec, DataStatistics, GoalSource, SettingsError, TransitionBatch
 
 
 class ActionableModel(nn.Module):
@@ -70,8 +70,9 @@ class ActionableModel(nn.Module):
         self.cloning_head: ActionDensityHead | None = None
         if settings.critic.cloning_weight:
             self.cloning_head = ActionDensityHead(spec, settings.model, settings.cloning)
-        is_likely = settings.critic.acting == "likely"
-        self.acting_cloning_head: ActionDensityHead | None = frozen_copy(self.cloning_head) if is_likely else None
+        self.acting: Acting = settings.critic.acting
+        by_head = settings.critic.acting != "cem"
+        self.acting_cloning_head: ActionDensityHead | None = frozen_copy(self.cloning_head) if by_head else None
         pool = self.action_scale.to_unit(torch.from_numpy(statistics.action_pool).float())
         self.register_buffer("action_pool", pool)
 
@@ -292,40 +293,29 @@ class ActionableModel(nn.Module):
         )
         return [proposal.join(continuous, binary)]
 
+    def act_by(self, acting: Acting) -> None:
+        """Acts in another way than ``critic.acting`` says, with the same weights.
+
+        Raises:
+            SettingsError: It takes the averaged cloning head, which was not kept.
+        """
+        if acting != "cem" and self.acting_cloning_head is None:
+            raise SettingsError(
+                f"acting: got {acting} for a model trained with critic.acting: {self.settings.critic.acting}; expected cem, for the "
+                f"averaged cloning head is kept with critic.acting: likely or cloned alone. Train it with one of these."
+            )
+        self.acting = acting
+
     @torch.no_grad()
     def best_action(self, observation: Observation, goal: Observation, *, generator: torch.Generator) -> BestAction:
-        """What the averaged critic does: actions in [-1, 1]^a ``(b, a)``, and Q of them in [0, 1] ``(b,)``.
-
-        argmax_a Q(s, a, g) by CEM or, with ``critic.acting: likely``, the mean of the best actions of the cloning head (`am_ray.core.likely`).
-        """
-        if self.acting_cloning_head is not None:
-            return self._likely_action(self.acting_cloning_head, observation, goal, generator)
-        cem = self.settings.cem
-        features = self.acting_critic.encode(observation, goal)
-        device, size = features.device, len(features)
-        from_data = round(cem.num_samples * cem.data_share)
-        row = torch.randint(0, len(self.action_pool), (size, from_data), generator=generator, device=device)
-        uniform = uniform_actions(
-            size, cem.num_samples - from_data, self.spec.action_dim, generator=generator, device=device
-        )
-        proposed = self._proposed(self.acting_proposal, observation, goal, generator)
-        initial = torch.cat([self.action_pool[row], uniform, *proposed], dim=1)
-        best = cem_argmax(
-            lambda actions: self.acting_critic.score(features, actions),
-            initial,
-            num_iterations=cem.num_iterations,
-            num_elites=cem.num_elites,
-            min_std=cem.min_std,
-            generator=generator,
-        )
-        return BestAction(best.action, torch.sigmoid(best.score))
-
-    def _likely_action(
-        self, head: ActionDensityHead, observation: Observation, goal: Observation, generator: torch.Generator
-    ) -> BestAction:
-        encoded = self.acting_critic.encoder(observation, goal)
-        features, num = self.acting_critic.project(encoded), self.settings.critic.likely_samples
-        continuous, binary = head.density(encoded).sample(num, generator=generator)
-        scores = self.acting_critic.score(features, head.join(continuous, binary))
-        action = head.join(*mean_of_best(scores, continuous, binary, num_best=num // 4))
-        return BestAction(action, torch.sigmoid(self.acting_critic.score(features, action.unsqueeze(1)).squeeze(1)))
+        """What the averaged critic does: actions in [-1, 1]^a ``(b, a)``, and Q of them in [0, 1] ``(b,)``."""
+        critic, head = self.acting_critic, self.acting_cloning_head
+        encoded = critic.encoder(observation, goal)
+        features = critic.project(encoded)
+        if head is None or self.acting == "cem":
+            proposed = self._proposed(self.acting_proposal, observation, goal, generator)
+            return searched(critic, features, self.action_pool, proposed, self.settings.cem, generator=generator)
+        if self.acting == "likely":
+            num = self.settings.critic.likely_samples
+            return likely(critic, features, head, encoded, num, generator=generator)
+        return cloned(critic, features, head, encoded)

@@ -12,8 +12,8 @@ from torch import Tensor
 from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.behavior_cloning import BehaviorCloning
 from am_ray.models.task_goal import with_task
-from am_ray.settings import AlgorithmSettings
-from am_ray.types import DataSpec, DataStatistics, EnvironmentContractError
+from am_ray.settings import Acting, AlgorithmSettings
+from am_ray.types import DataSpec, DataStatistics, EnvironmentContractError, SettingsError
 
 NumpyObservation = np.ndarray | Mapping[str, np.ndarray]
 Model = ActionableModel | BehaviorCloning
@@ -35,7 +35,7 @@ class ActionValue:
 
 
 class GoalConditionedPolicy:
-    """argmax_a Q(s, a, g) for Actionable Models; the mode of p(a | s, g) for behaviour cloning.
+    """argmax_a Q(s, a, g) for Actionable Models (or what ``critic.acting`` says); the mode of p(a | s, g) for behaviour cloning.
 
     A policy fine-tuned on a downstream task needs no goal (`needs_goal`) and does not look at one.
     """
@@ -44,6 +44,18 @@ class GoalConditionedPolicy:
         self.model = model.eval()
         self.spec = model.spec
         self._generator = torch.Generator().manual_seed(seed)
+
+    def act_by(self, acting: Acting) -> None:
+        """Acts in another way than the settings it was trained with say, with the same weights (`critic.acting`).
+
+        Raises:
+            SettingsError: The policy is a cloned one, or has not kept what this way takes.
+        """
+        if isinstance(self.model, BehaviorCloning):
+            raise SettingsError(
+                f"acting: got {acting} for a policy of method behavior_cloning; expected a critic's. Leave it out."
+            )
+        self.model.act_by(acting)
 
     @property
     def needs_goal(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from am_ray.cli.main import main
 
@@ -30,3 +31,12 @@ def test_without_baselines_the_checkpoint_acts_alone_in_the_world_that_is_asked_
     assert found["tasks"]["instance_grasping"]["n"] == 1
     assert found["random"] is None and found["oracle"] is None
     assert found["env"]["kwargs"]["targets"] == ["can"]
+
+
+def test_a_checkpoint_can_act_otherwise_than_it_was_trained_to(tmp_path: Path, capsys: Any) -> None:
+    image, file = SHIPPED.with_name("tray_play_image"), tmp_path / "out.json"
+    options = ["--episodes", "1", "--tasks", "rearrangement", "--workers", "1", "--max-steps", "2", "--no-baselines"]
+    assert main(["evaluate", str(image), *options, "--acting", "cloned", "--json", str(file)]) == 0
+    assert json.loads(file.read_text())["acting"] == "cloned"
+    assert main(["evaluate", str(SHIPPED), *options, "--acting", "likely"]) != 0
+    assert "acting: got likely for a model trained with critic.acting: cem" in capsys.readouterr().err

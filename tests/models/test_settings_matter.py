@@ -141,6 +141,33 @@ def test_acting_likely_takes_the_mean_of_the_best_quarter_of_what_the_head_draws
     assert isinstance(by_cem, ActionableModel) and by_cem.acting_cloning_head is None
 
 
+def test_acting_cloned_is_the_mean_of_the_heads_density_and_a_policy_can_act_otherwise_than_it_was_trained_to(
+    state_spec: DataSpec,
+) -> None:
+    plain = AlgorithmSettings(model=SMALL, cloning=CloningSettings(binary_entries=(-1,)))
+    plain = replace(plain, critic=replace(plain.critic, cloning_weight=0.1))
+    batch = sample(make_block(state_spec), state_spec)
+
+    def actions(trained: Any, acting: Any = None) -> Tensor:
+        model = model_of(state_spec, replace(plain, critic=replace(plain.critic, acting=trained)))
+        assert isinstance(model, ActionableModel)
+        if acting is not None:
+            model.act_by(acting)
+        return model.best_action(batch.observation, batch.goal, generator=torch.Generator().manual_seed(3)).action
+
+    model = model_of(state_spec, replace(plain, critic=replace(plain.critic, acting="cloned")))
+    assert isinstance(model, ActionableModel) and model.acting_cloning_head is not None
+    head = model.acting_cloning_head
+    density = head.density(model.acting_critic.encoder(batch.observation, batch.goal))
+    assert torch.equal(actions("cloned"), head.join(*density.expected()))
+    assert torch.equal(actions("likely", "cloned"), actions("cloned"))
+    assert torch.equal(actions("likely", "cem"), actions("cem"))
+    assert torch.equal(actions("cloned", "likely"), actions("likely"))
+    assert not torch.equal(actions("likely"), actions("cloned"))
+    with pytest.raises(SettingsError, match=r"acting: got likely for a model trained .* cem"):
+        actions("cem", "likely")
+
+
 def test_the_head_that_acts_is_an_average_of_the_one_that_learns(state_spec: DataSpec) -> None:
     settings = AlgorithmSettings(model=SMALL)
     settings = replace(settings, critic=replace(settings.critic, cloning_weight=0.1, acting="likely"))
@@ -155,9 +182,10 @@ def test_the_head_that_acts_is_an_average_of_the_one_that_learns(state_spec: Dat
 
 
 @pytest.mark.parametrize("method", ["actionable_models", "task_critic"])
-def test_acting_likely_without_a_cloning_head_is_refused(method: Any) -> None:
-    with pytest.raises(SettingsError, match=r"critic.acting: got likely .* Set critic.cloning_weight above 0"):
-        AlgorithmSettings(method=method, critic=CriticLossSettings(acting="likely"))
+@pytest.mark.parametrize("acting", ["likely", "cloned"])
+def test_acting_by_a_cloning_head_that_there_is_not_is_refused(method: Any, acting: Any) -> None:
+    with pytest.raises(SettingsError, match=f"critic.acting: got {acting} .* Set critic.cloning_weight above 0"):
+        AlgorithmSettings(method=method, critic=CriticLossSettings(acting=acting))
 
 
 @pytest.mark.parametrize("act", ["mode", "mean"])

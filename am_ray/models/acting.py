@@ -1,0 +1,74 @@
+"""How a critic acts, once (s, g) is encoded: by a search over the box (the paper), or by help of the cloning head (ours)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from am_ray.core.cem import BestAction, cem_argmax
+from am_ray.core.likely import mean_of_best
+from am_ray.core.negatives import uniform_actions
+from am_ray.models.action_density import ActionDensityHead
+from am_ray.models.critic import Critic
+from am_ray.settings import CemSettings
+
+
+@torch.no_grad()
+def searched(
+    critic: Critic,
+    features: Tensor,
+    action_pool: Tensor,
+    proposed: list[Tensor],
+    settings: CemSettings,
+    *,
+    generator: torch.Generator,
+) -> BestAction:
+    """argmax_a Q(s, a, g) by CEM.
+
+    Args:
+        critic: Scores.
+        features: Of (s, g), ``critic.project``'s ``(b, width)``.
+        action_pool: Actions of the data, ``(n, a)`` in [-1, 1], of which a share of the first candidates is drawn.
+        proposed: More of them, each ``(b, m, a)``.
+        settings: Of the search.
+        generator: Its random numbers.
+    """
+    device, (size, action_dim) = features.device, (len(features), action_pool.shape[1])
+    from_data = round(settings.num_samples * settings.data_share)
+    row = torch.randint(0, len(action_pool), (size, from_data), generator=generator, device=device)
+    uniform = uniform_actions(size, settings.num_samples - from_data, action_dim, generator=generator, device=device)
+    best = cem_argmax(
+        lambda actions: critic.score(features, actions),
+        torch.cat([action_pool[row], uniform, *proposed], dim=1),
+        num_iterations=settings.num_iterations,
+        num_elites=settings.num_elites,
+        min_std=settings.min_std,
+        generator=generator,
+    )
+    return BestAction(best.action, torch.sigmoid(best.score))
+
+
+@torch.no_grad()
+def likely(
+    critic: Critic,
+    features: Tensor,
+    head: ActionDensityHead,
+    encoded: Tensor,
+    num_samples: int,
+    *,
+    generator: torch.Generator,
+) -> BestAction:
+    """The mean of the best quarter, by Q, of ``num_samples`` actions that the head draws (`am_ray.core.likely`)."""
+    continuous, binary = head.density(encoded).sample(num_samples, generator=generator)
+    scores = critic.score(features, head.join(continuous, binary))
+    return _valued(critic, features, head.join(*mean_of_best(scores, continuous, binary, num_best=num_samples // 4)))
+
+
+@torch.no_grad()
+def cloned(critic: Critic, features: Tensor, head: ActionDensityHead, encoded: Tensor) -> BestAction:
+    """The mean of the head's density: what Q has no part in, to tell what it adds."""
+    return _valued(critic, features, head.join(*head.density(encoded).expected()))
+
+
+def _valued(critic: Critic, features: Tensor, action: Tensor) -> BestAction:
+    return BestAction(action, torch.sigmoid(critic.score(features, action.unsqueeze(1)).squeeze(1)))
