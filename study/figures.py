@@ -9,7 +9,7 @@ from typing import Any
 from study.outcomes import Cell
 from study.texts import task_title
 
-_OURS = ("#1f4e79", "#5b8db8", "#a9c4dd", "#d5d9de")
+_OURS = ("#1f4e79", "#3f72a0", "#6f9cc2", "#a9c4dd", "#d5d9de")
 _CLONING = ("#c07a3a", "#e3c29f")
 _WIDTH = 0.8
 

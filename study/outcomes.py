@@ -77,6 +77,29 @@ def cell(trials: Sequence[Mapping[str, Any]], where: Mapping[str, Any]) -> Cell 
     )
 
 
+def evaluated_cell(evaluations: Mapping[int, Mapping[str, Any]], *, updates: int, minutes: float) -> Cell:
+    """Of what `am-ray evaluate --json` wrote of checkpoints, by training seed; they met the same starts.
+
+    Args:
+        evaluations: At least one.
+        updates: Of their training.
+        minutes: Of their training.
+
+    Raises:
+        ValueError: They did not meet the same starts.
+    """
+    seeds = tuple(sorted(evaluations))
+    first = evaluations[seeds[0]]
+    starts = _starts(first["seed"], {name: len(task["outcomes"]) for name, task in first["tasks"].items()})
+    outcomes = {
+        name: np.concatenate([episode_row(evaluations[seed]["tasks"][name]["outcomes"]) for seed in seeds])
+        for name in starts
+    }
+    if {evaluation["seed"] for evaluation in evaluations.values()} != {first["seed"]}:
+        raise ValueError(f"evaluation seeds: got {[e['seed'] for e in evaluations.values()]}; expected one.")
+    return Cell(seeds, starts, outcomes, updates, minutes)
+
+
 def published_cells(content: Mapping[str, Any]) -> dict[str, Cell]:
     """Of a table's file in docs/results/, by label: the starts follow from the evaluation seed."""
     seeds = {sweep["evaluation_seed"] for sweep in content.get("sweeps", {}).values()}
@@ -86,9 +109,7 @@ def published_cells(content: Mapping[str, Any]) -> dict[str, Cell]:
     return {
         label: Cell(
             seeds=tuple(row["seeds"]),
-            starts={
-                name: tuple(episode_seeds(evaluation_seed, name, task["n"])) for name, task in row["tasks"].items()
-            },
+            starts=_starts(evaluation_seed, {name: task["n"] for name, task in row["tasks"].items()}),
             outcomes={
                 name: np.concatenate([episode_row(line) for line in task["episodes"]])
                 for name, task in row["tasks"].items()
@@ -113,6 +134,16 @@ def difference(one: Cell, other: Cell, task: str) -> DifferenceEstimate:
     pairs = one.outcomes[task][[one.seeds.index(s) for s in shared]]
     pairs = pairs - other.outcomes[task][[other.seeds.index(s) for s in shared]]
     return method_difference(pairs) if len(shared) > 1 else policies_difference(pairs)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's content; nothing if there is no such file."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def _starts(evaluation_seed: int, numbers: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Seeds of the episodes of each task, of which there are so many."""
+    return {name: tuple(episode_seeds(evaluation_seed, name, number)) for name, number in numbers.items()}
 
 
 def _outcomes(episodes: Sequence[Mapping[str, Any]]) -> list[float]:

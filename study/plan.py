@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from study.conditions import IMAGE, STATE, Conditions
-from study.images import IMAGE_RUNS, ImageRun
+from study.images import IMAGE_ROWS, ImageRow
+from study.sweeps import SweepRow
 
 CONFIGS = "tune_configs/study"
 PICTURES = "pictures"  # folder of the runs; the report copies them
@@ -57,10 +59,12 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_play_10k", "tray_play_state_10k"),
         _sweep(folders, "tray_play_10k_auxiliary", "tray_play_state_10k"),
         _sweep(folders, "tray_play_10k_likely", "tray_play_state_10k"),
+        *_act_otherwise(folders, "tray_play_10k_likely", "cloned"),
         _sweep(folders, "tray_play_10k_cloning", "tray_play_state_10k"),
         _collect(folders, "tray_stitch_state"),
         _sweep(folders, "tray_stitch", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_likely", "tray_stitch_state"),
+        *_act_otherwise(folders, "tray_stitch_likely", "cloned"),
         _sweep(folders, "tray_stitch_random", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_cloning", "tray_stitch_state"),
         _point_maze(folders, 5000),
@@ -82,7 +86,7 @@ def image_steps(folders: Folders) -> list[Step]:
         _collect(folders, "tray_play_image64"),
         _pack(folders, images_only=False),
         _pack(folders, images_only=True),
-        *[step for run in IMAGE_RUNS for step in _train_and_evaluate(folders, run)],
+        *_train_and_evaluate(folders, IMAGE_ROWS),
         *_generalisation(folders, IMAGE),
         _pictures(folders, "tray_play_image"),
     ]
@@ -108,16 +112,40 @@ def _pack(folders: Folders, *, images_only: bool) -> Step:
     return Step(f"pack {out.name}", command, out / "description.json")
 
 
-def _train_and_evaluate(folders: Folders, run: ImageRun) -> list[Step]:
-    out, evaluation = folders.runs / run.folder, folders.runs / run.evaluation
-    data = ("--data", str(_packed(folders, images_only=run.images_only)), "--out", str(out))
-    changes = [option for change in run.changes for option in ("--set", change)]
-    train = (sys.executable, "-m", "study.gpu_training", f"{CONFIGS}/{run.config}.yaml", *data, *changes)
-    options = ("--episodes", "200", "--seed", str(EVALUATION_SEED), "--no-baselines", "--json", str(evaluation))
+def _train_and_evaluate(folders: Folders, rows: Sequence[ImageRow]) -> list[Step]:
+    """Each network is trained once, whatever the number of rows that show it."""
+    steps: dict[str, Step] = {}
+    for row in rows:
+        for seed in row.seeds:
+            out = folders.runs / row.folder(seed)
+            data = ("--data", str(_packed(folders, images_only=row.images_only)), "--out", str(out))
+            changes = [option for change in row.changes for option in ("--set", change)]
+            train = (sys.executable, "-m", "study.gpu_training", f"{CONFIGS}/{row.config}.yaml", *data, *changes)
+            name = f"train images {row.run}, seed {seed}"
+            steps.setdefault(name, Step(name, (*train, "--seed", str(seed)), out / "manifest.json"))
+            name = f"evaluate images {row.key}, seed {seed}"
+            steps[name] = _evaluate(name, out, folders.runs / row.evaluation(seed), row.acting)
+    return list(steps.values())
+
+
+def _act_otherwise(folders: Folders, sweep: str, acting: str) -> list[Step]:
+    """A sweep's networks once more, acting in another way."""
+    row = SweepRow("", sweep, acting=acting)
     return [
-        Step(f"train images {run.name}", train, out / "manifest.json"),
-        Step(f"evaluate images {run.name}", ("am-ray", "evaluate", str(out), *options), evaluation),
+        _evaluate(
+            f"evaluate {row.key}, seed {seed}",
+            folders.runs / row.folder(seed),
+            folders.runs / row.evaluation(seed),
+            acting,
+        )
+        for seed in row.seeds
     ]
+
+
+def _evaluate(name: str, checkpoint: Path, out: Path, acting: str | None) -> Step:
+    options = ("--episodes", "200", "--seed", str(EVALUATION_SEED), "--no-baselines", "--json", str(out))
+    changed = () if acting is None else ("--acting", acting)
+    return Step(name, ("am-ray", "evaluate", str(checkpoint), *options, *changed), out)
 
 
 def _point_maze(folders: Folders, episodes: int) -> Step:

@@ -9,31 +9,22 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from am_ray.comparison.intervals import policies_difference
 from study.conditions import CONDITIONS
 from study.downstream import DOWNSTREAM_TABLE, downstream_lines, read_comparisons
 from study.figures import ablation_figure
-from study.images import IMAGE_RUNS, IMAGES_TABLE
-from study.outcomes import Cell, cell, difference, episode_row, published_cells, read_sweep
+from study.images import IMAGE_ROWS, IMAGES_TABLE, ImageRow
+from study.outcomes import Cell, difference, published_cells, read_json
 from study.plan import PICTURES
+from study.sweeps import SweepRow
 from study.texts import difference_text, rate_text, task_title
 
 RESULTS = Path("docs/results")
 PAGE = Path("docs/RESULTS.md")
 CHAINING = "algorithm.relabel.chaining_ratio"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of a table: the trials of a sweep that have these values."""
-
-    label: str
-    sweep: str
-    where: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,54 +35,56 @@ class Table:
     """
 
     name: str
-    rows: tuple[Row, ...]
+    rows: tuple[SweepRow | ImageRow, ...]
 
 
 TABLES = (
     Table(
         "tray_play",
         (
-            Row("Actionable Models, no chaining", "tray_play", {CHAINING: 0.0}),
-            Row("with goal chaining", "tray_play", {CHAINING: 0.1}),
-            Row("goal chaining, no negatives", "tray_play_no_negatives", {CHAINING: 0.1}),
-            Row("neither: hindsight Q-learning", "tray_play_no_negatives", {CHAINING: 0.0}),
-            Row("behaviour cloning (GCBC)", "tray_play_cloning"),
+            SweepRow("Actionable Models, no chaining", "tray_play", {CHAINING: 0.0}),
+            SweepRow("with goal chaining", "tray_play", {CHAINING: 0.1}),
+            SweepRow("goal chaining, no negatives", "tray_play_no_negatives", {CHAINING: 0.1}),
+            SweepRow("neither: hindsight Q-learning", "tray_play_no_negatives", {CHAINING: 0.0}),
+            SweepRow("behaviour cloning (GCBC)", "tray_play_cloning"),
         ),
     ),
     Table(
         "tray_play_10k",
         (
-            Row("Actionable Models", "tray_play_10k_likely"),
-            Row("acting by CEM", "tray_play_10k_auxiliary"),
-            Row("by CEM, without the auxiliary cloning loss", "tray_play_10k"),
-            Row("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
+            SweepRow("Actionable Models", "tray_play_10k_likely"),
+            SweepRow("acting by the cloning head, without Q", "tray_play_10k_likely", acting="cloned"),
+            SweepRow("acting by CEM", "tray_play_10k_auxiliary"),
+            SweepRow("by CEM, without the auxiliary cloning loss", "tray_play_10k"),
+            SweepRow("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
         ),
     ),
     Table(
         "tray_stitch",
         (
-            Row("Actionable Models, linked goals", "tray_stitch_likely"),
-            Row("acting by CEM", "tray_stitch", {CHAINING: 0.7}),
-            Row("by CEM, without chaining", "tray_stitch", {CHAINING: 0.0}),
-            Row("by CEM, random goals (the paper's chaining)", "tray_stitch_random", {CHAINING: 0.3}),
-            Row("behaviour cloning (GCBC), linked goals", "tray_stitch_cloning", {CHAINING: 0.7}),
-            Row("behaviour cloning (GCBC)", "tray_stitch_cloning", {CHAINING: 0.0}),
+            SweepRow("Actionable Models, linked goals", "tray_stitch_likely"),
+            SweepRow("acting by the cloning head, without Q", "tray_stitch_likely", acting="cloned"),
+            SweepRow("acting by CEM", "tray_stitch", {CHAINING: 0.7}),
+            SweepRow("by CEM, without chaining", "tray_stitch", {CHAINING: 0.0}),
+            SweepRow("by CEM, random goals (the paper's chaining)", "tray_stitch_random", {CHAINING: 0.3}),
+            SweepRow("behaviour cloning (GCBC), linked goals", "tray_stitch_cloning", {CHAINING: 0.7}),
+            SweepRow("behaviour cloning (GCBC)", "tray_stitch_cloning", {CHAINING: 0.0}),
         ),
     ),
     Table(
         "point_maze",
         (
-            Row("Actionable Models", "point_maze", {CHAINING: 0.5}),
-            Row("without chaining", "point_maze", {CHAINING: 0.0}),
-            Row("behaviour cloning (GCBC)", "point_maze_cloning"),
+            SweepRow("Actionable Models", "point_maze", {CHAINING: 0.5}),
+            SweepRow("without chaining", "point_maze", {CHAINING: 0.0}),
+            SweepRow("behaviour cloning (GCBC)", "point_maze_cloning"),
         ),
     ),
+    Table(IMAGES_TABLE, IMAGE_ROWS),
 )
 
 # Tables of evaluations of one checkpoint each: name -> label of a line -> what `am-ray evaluate --json` wrote.
 EVALUATIONS: Mapping[str, Mapping[str, str]] = {
-    IMAGES_TABLE: {run.label: run.evaluation for run in IMAGE_RUNS},
-    **{c.table: {condition.label: c.file(condition) for condition in c.conditions} for c in CONDITIONS},
+    c.table: {condition.label: c.file(condition) for condition in c.conditions} for c in CONDITIONS
 }
 
 
@@ -104,10 +97,10 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
     results.mkdir(parents=True, exist_ok=True)
     written = []
     for table in TABLES:
-        if not any(cell(read_sweep(runs / row.sweep), row.where) for row in table.rows):
+        if not any(row.cell(runs) for row in table.rows):
             continue
         data = results / f"{table.name}.json"
-        cells, sources = _cells(table, runs, _read(data))
+        cells, sources = _cells(table, runs, read_json(data))
         data.write_text(json.dumps(_to_json(table, cells, sources), indent=1) + "\n", encoding="utf-8")
         picture = results / f"{table.name}.png"
         ablation_figure(cells, picture)
@@ -158,9 +151,11 @@ def _evaluation_lines(name: str, files: Mapping[str, Path], results: Path) -> li
     """The table's lines, and its numbers as one file beside the others; nothing if none was evaluated."""
     if not any(path.exists() for path in files.values()):
         return []
-    published = _read(results / f"{name}.json")
+    published = read_json(results / f"{name}.json")
     found = {
-        label: _read(path) or published[label] for label, path in files.items() if path.exists() or label in published
+        label: read_json(path) or published[label]
+        for label, path in files.items()
+        if path.exists() or label in published
     }
     (results / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     tasks = list(next(iter(found.values()))["tasks"])
@@ -170,23 +165,6 @@ def _evaluation_lines(name: str, files: Mapping[str, Path], results: Path) -> li
             rate_text(content["tasks"][task]["success_rate"], content["tasks"][task]["interval"]) for task in tasks
         ]
         lines.append(f"| {label} | {' | '.join(rates)} |")
-    return lines + _paired_lines(found) if name == IMAGES_TABLE else lines
-
-
-def _paired_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The first policy's difference to each other one, over the starts that both met; of those that wrote their episodes."""
-    (first, one), *others = found.items()
-    lines = []
-    for label, other in others:
-        pairs = [
-            (task["outcomes"], other["tasks"][name]["outcomes"])
-            for name, task in one["tasks"].items()
-            if "outcomes" in task and "outcomes" in other["tasks"][name]
-        ]
-        if one["seed"] == other["seed"] and len(pairs) == len(one["tasks"]):
-            differences = [policies_difference(episode_row(a) - episode_row(b)) for a, b in pairs]
-            shown = ["" if d.mean is None else difference_text(d.mean, d.interval) for d in differences]
-            lines.append(f"| *{first} - {label[0].lower() + label[1:]}* | {' | '.join(shown)} |")
     return lines
 
 
@@ -195,10 +173,10 @@ def _cells(table: Table, runs: Path, published: Mapping[str, Any]) -> tuple[dict
     before, sources = published_cells(published), dict(published.get("sweeps", {}))
     cells = {}
     for row in table.rows:
-        run, known = cell(read_sweep(runs / row.sweep), row.where), before.get(row.label)
+        run, known = row.cell(runs), before.get(row.label)
         if run is not None and (known is None or len(run.seeds) >= len(known.seeds)):
             cells[row.label] = run
-            sources[row.sweep] = _source(runs / row.sweep)
+            sources[row.key] = row.source(runs)
         elif known is not None:
             cells[row.label] = known
     return cells, sources
@@ -209,25 +187,6 @@ def _to_json(table: Table, cells: Mapping[str, Cell], sources: Mapping[str, Any]
         "table": table.name,
         "sweeps": sources,
         "rows": {label: _cell_json(found) for label, found in cells.items()},
-    }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A JSON file's content; nothing if there is no such file."""
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-
-
-def _source(folder: Path) -> dict[str, Any]:
-    """Where the numbers of a sweep come from."""
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    evaluations = [trial["evaluation"] for trial in results["trials"] if trial["evaluation"]]
-    first: dict[str, Any] = evaluations[0] if evaluations else {}
-    return {
-        "config": f"tune_configs/study/{folder.name}.yaml",
-        "git_commit": results["git_commit"],
-        "machine": results["machine"],
-        "evaluation_seed": first.get("seed"),
-        "max_steps": first.get("max_steps"),
     }
 
 

@@ -181,3 +181,22 @@ def test_a_head_is_refused_where_network_or_data_do_not_fit(
     with pytest.raises(DatasetError, match="12 episodes; expected more than the 12"):
         fit("fit")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler, about itself
+def test_a_compiled_encoder_learns_the_same(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed.pack(dataset, tmp_path / "packed")
+    monkeypatch.setattr(gpu_training, "HELD_OUT", 2)
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "{algorithm: {model: {width: 8, image_channels: [4], image_blocks: 1}, optimization: {batch_size: 8}}}"
+    )
+    settings, _ = gpu_training.read_config(config, [])
+    logs = []
+    for compiled in (False, True):
+        out = tmp_path / f"run{compiled}"
+        found = packed.unpack(tmp_path / "packed")
+        gpu_training.train(found, settings, out, seed=0, updates=3, minutes=0.0, every=1, compiled=compiled)
+        logs.append([json.loads(line)["train/loss"] for line in (out / "log.jsonl").read_text().splitlines()])
+    np.testing.assert_allclose(logs[0], logs[1], rtol=1e-3)

@@ -30,17 +30,19 @@ from study.conditions import CONDITIONS, NEW_KINDS, STATE, Conditions
 from study.downstream import DOWNSTREAM_TABLE
 from study.figures import bar_colors
 from study.gpu_training import read_config
-from study.images import IMAGE_RUNS
+from study.images import IMAGE_ROWS
 from study.outcomes import cell, difference, read_sweep
 from study.pictures import write_pictures
 from study.plan import EVALUATION_SEED, Folders, Step, image_steps, state_steps
 from study.report import EVALUATIONS, TABLES, markdown, write_report
 from study.ship import ship
+from study.sweeps import SweepRow
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = Folders(Path("data"), Path("runs/study"))
 STEPS = [*state_steps(FOLDERS), *image_steps(FOLDERS)]
 SWEEPS = [step for step in STEPS if step.command[1] == "sweep"]
+SWEEP_ROWS = [row for table in TABLES for row in table.rows if isinstance(row, SweepRow)]
 TASK = "instance_grasping"
 
 
@@ -108,26 +110,33 @@ def test_cloning_has_the_networks_and_the_budget_of_what_it_is_compared_with() -
 
 def test_the_recipe_of_the_image_study_is_that_of_the_reference_data() -> None:
     one, other = (load_yaml(ROOT / "datasets" / f"{name}.yaml") for name in ("tray_play", "tray_play_image64"))
-    assert one | {"observation": "image_gripper"} == other
+    assert one | {"observation": "image_gripper", "episodes": 15_000} == other
 
 
-def test_image_runs_differ_in_what_their_names_say_alone() -> None:
-    ours, by_cem, plain, cloning, images_only = (
-        read_config(ROOT / "tune_configs/study" / f"{run.config}.yaml", list(run.changes))[0] for run in IMAGE_RUNS
+def test_image_rows_differ_in_what_their_names_say_alone() -> None:
+    ours, by_cem, by_head, plain, cloning, images_only = (
+        read_config(ROOT / "tune_configs/study" / f"{row.config}.yaml", list(row.changes)) for row in IMAGE_ROWS
     )
-    assert {ours.method, by_cem.method, plain.method, images_only.method} == {"actionable_models"}
-    assert cloning.method == "behavior_cloning"
-    assert (ours.critic.acting, by_cem.critic.acting) == ("likely", "cem")
-    assert by_cem == replace(ours, critic=replace(ours.critic, acting="cem"))
-    assert plain == replace(by_cem, critic=replace(by_cem.critic, cloning_weight=0.0))
-    assert images_only == replace(by_cem, model=replace(by_cem.model, mirror_state=()))
-    assert (cloning.model, cloning.optimization) == (ours.model, ours.optimization)
-    assert ours.critic.cloning_weight > 0.0
-    assert (ours.relabel.last_state_share, ours.relabel.next_state_share) == (
-        cloning.relabel.last_state_share,
-        cloning.relabel.next_state_share,
+    assert len({updates for _, updates in (ours, by_cem, by_head, plain, cloning, images_only)}) == 1
+    assert ours[0].method == "actionable_models" and ours[0].critic.acting == "likely"
+    assert by_cem == by_head == ours
+    assert [row.acting for row in IMAGE_ROWS] == [None, "cem", "cloned", None, None, None]
+    assert plain[0] == replace(ours[0], critic=replace(ours[0].critic, acting="cem", cloning_weight=0.0))
+    assert images_only[0] == replace(ours[0], model=replace(ours[0].model, mirror_state=()))
+    assert cloning[0].method == "behavior_cloning"
+    assert (cloning[0].model, cloning[0].optimization) == (ours[0].model, ours[0].optimization)
+    assert (ours[0].relabel.last_state_share, ours[0].relabel.next_state_share) == (
+        cloning[0].relabel.last_state_share,
+        cloning[0].relabel.next_state_share,
     )
-    assert [run.images_only for run in IMAGE_RUNS] == [False, False, False, False, True]
+    assert [row.images_only for row in IMAGE_ROWS] == [False] * 5 + [True]
+
+
+def test_a_network_is_trained_once_and_evaluated_for_each_row_that_shows_it() -> None:
+    names = [step.name for step in image_steps(FOLDERS)]
+    assert len(names) == len(set(names))
+    assert names.count("train images actionable_models, seed 0") == 1
+    assert {f"evaluate images actionable_models{way}, seed 2" for way in ("", "_cem", "_cloned")} <= set(names)
 
 
 def test_every_recipe_and_table_of_the_study_exists() -> None:
@@ -135,7 +144,7 @@ def test_every_recipe_and_table_of_the_study_exists() -> None:
         if step.command[:2] == ("am-ray", "collect"):
             load_recipe(ROOT / step.command[2])
     names = {step.name.removeprefix("sweep ") for step in SWEEPS}
-    assert {row.sweep for table in TABLES for row in table.rows} == names
+    assert {row.sweep for row in SWEEP_ROWS} == names
     page = (ROOT / "docs" / "RESULTS.md").read_text()
     for name in [*(table.name for table in TABLES), *EVALUATIONS, DOWNSTREAM_TABLE]:
         assert len(re.findall(rf"<!-- table {name} -->.*?<!-- end {name} -->", page, re.DOTALL)) == 1
@@ -147,12 +156,13 @@ def test_the_command_line_knows_every_step(step: Step) -> None:
 
 
 def test_each_row_of_a_table_is_a_cell_of_its_sweep() -> None:
-    for table in TABLES:
-        for row in table.rows:
-            (step,) = [step for step in SWEEPS if step.name == f"sweep {row.sweep}"]
-            plan = plan_sweep(settings_of(step), step.name)
-            values = [plan.values[trial.name] for trial in plan.trials]
-            assert any(all(v.get(key) == value for key, value in row.where.items()) for v in values), row
+    for row in SWEEP_ROWS:
+        (step,) = [step for step in SWEEPS if step.name == f"sweep {row.sweep}"]
+        plan = plan_sweep(settings_of(step), step.name)
+        values = [plan.values[trial.name] for trial in plan.trials]
+        assert any(all(v.get(key) == value for key, value in row.where.items()) for v in values), row
+        if row.acting is not None:
+            assert {row.folder(seed).split("/")[-1] for seed in row.seeds} == {trial.name for trial in plan.trials}
 
 
 def test_a_cell_is_the_matrix_of_its_seeds_and_starts(tmp_path: Path) -> None:
@@ -344,31 +354,53 @@ def test_of_a_row_run_here_and_published_the_one_with_more_seeds_stays(tmp_path:
 
 
 def write_evaluation(path: Path, outcomes: str, *, seed: int = EVALUATION_SEED) -> None:
-    task = {"success_rate": outcomes.count("1") / len(outcomes), "interval": [0.0, 1.0], "outcomes": outcomes}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"seed": seed, "tasks": {TASK: task}}))
+    path.write_text(json.dumps({"seed": seed, "max_steps": None, "tasks": {TASK: {"outcomes": outcomes}}}))
 
 
-def test_image_policies_are_compared_start_by_start_and_stay_as_published(tmp_path: Path) -> None:
-    ours, by_cem, _, cloning, _ = IMAGE_RUNS
-    write_evaluation(tmp_path / "a" / ours.evaluation, "1111" * 10)
-    write_evaluation(tmp_path / "a" / by_cem.evaluation, "1100" * 10)
-    write_evaluation(tmp_path / "a" / cloning.evaluation, "1100" * 10, seed=1)  # other starts: no pairs
+def test_image_policies_are_compared_by_seed_and_start_and_stay_as_published(tmp_path: Path) -> None:
+    ours, by_cem, _, _, cloning, _ = IMAGE_ROWS
+    for row, outcomes in ((ours, "1111" * 10), (by_cem, "1100" * 10), (cloning, "1000" * 10)):
+        for seed in (0, 2) if row is cloning else (0, 1):
+            write_evaluation(tmp_path / "a" / row.evaluation(seed), outcomes)
+            log = tmp_path / "a" / row.folder(seed) / "log.jsonl"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(f'{{"update": 1, "seconds": 1}}\n{{"update": {100 + seed}, "seconds": 90.0}}\n')
     page, results = tmp_path / "page.md", tmp_path / "results"
     page.write_text("<!-- table tray_play_images --><!-- end tray_play_images -->")
     write_report(tmp_path / "a", results=results, page=page)
     text = page.read_text()
+    assert re.search(r"\| Actionable Models \| 100 \[.*\| 2 \| 40 \| 100 \| 1.5 min \|", text)
     assert "| *Actionable Models - acting by CEM* | +50 [" in text
-    assert text.count("*Actionable Models - ") == 1
+    assert "| *Actionable Models - behaviour cloning (GCBC)* | +75 [" in text  # over seed 0, which both have
 
-    write_evaluation(tmp_path / "b" / ours.evaluation, "1111" * 10)
+    shutil.copytree(tmp_path / "a" / ours.folder(0), tmp_path / "b" / ours.folder(0))
+    write_evaluation(tmp_path / "b" / ours.evaluation(0), "0000" * 10)  # fewer seeds than published
     write_report(tmp_path / "b", results=results, page=page)
     assert page.read_text() == text
+    write_evaluation(tmp_path / "a" / ours.evaluation(1), "1111" * 10, seed=1)
+    with pytest.raises(ValueError, match="expected one"):
+        ours.cell(tmp_path / "a")
+
+
+def test_a_sweeps_networks_acting_otherwise_are_a_row_beside_it(tmp_path: Path) -> None:
+    seeds = episode_seeds(EVALUATION_SEED, TASK, 4)
+    write_sweep(tmp_path / "tray_stitch_likely", {(0.7, 0): "1111", (0.7, 1): "1110"}, seeds=seeds)
+    page, results = tmp_path / "page.md", tmp_path / "results"
+    page.write_text("<!-- table tray_stitch --><!-- end tray_stitch -->")
+    write_report(tmp_path, results=results, page=page)
+    assert "without Q" not in page.read_text()
+    (row,) = [row for row in SWEEP_ROWS if row.key == "tray_stitch_likely_cloned"]
+    write_evaluation(tmp_path / row.evaluation(1), "1000")
+    write_report(tmp_path, results=results, page=page)
+    assert "| acting by the cloning head, without Q | 25 [" in page.read_text()
+    assert "*Actionable Models, linked goals - acting by the cloning head, without Q* | +50 [" in page.read_text()
+    assert json.loads((results / "tray_stitch.json").read_text())["sweeps"][row.key]["acting"] == "cloned"
 
 
 def test_methods_are_told_apart_by_colour_and_cloning_by_its_family() -> None:
     labels = [row.label for table in TABLES for row in table.rows if table.name == "tray_stitch"]
     colors = dict(zip(labels, bar_colors(labels), strict=True))
-    assert len(set(colors.values())) == len(labels) == 6
+    assert len(set(colors.values())) == len(labels) == 7
     (auxiliary,) = bar_colors(["with the auxiliary cloning loss"])
     assert auxiliary not in {color for label, color in colors.items() if label.startswith("behaviour cloning")}
