@@ -23,12 +23,15 @@ demo: $(READY)
 demo-images: $(READY)
 	$(BIN)/am-ray demo --images
 
+# Two processes, a file at a time: more would each start a Ray of their own.
+PARALLEL := -n 2 --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 # It ends with the first failure: a run that is cut prints no report.
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow --timeout 600 --durations 15 --exitfirst
+	$(BIN)/python -m pytest -m slow $(PARALLEL) --timeout 600 --durations 15 --exitfirst
 
 # Speed against goals (docs/performance.md); nothing else should run meanwhile.
 bench: $(READY)
