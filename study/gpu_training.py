@@ -1,6 +1,6 @@
 """Training without Ray on one GPU, the data in its memory: the same networks, losses, relabeling and averages.
 
-python -m study.gpu_training CONFIG.yaml --data PACKED --out DIR [--seed 0] [--minutes 8] [--set critic.discount=0.95]
+python -m study.gpu_training CONFIG.yaml --data PACKED --out DIR [--seed 0] [--minutes 8] [--compile] [--set critic.discount=0.95]
 
 For machines that have torch and NumPy alone, and for images, where `am-ray pretrain` on one CPU takes hours. An update is
 captured once as a CUDA graph and replayed: without that, launching its thousand small kernels takes most of the time. With

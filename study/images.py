@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from study.outcomes import Cell, evaluated_cell, read_json
+from am_ray.models.hashed_files import MANIFEST
+from study.outcomes import Cell, evaluated_cell, evaluation_source, read_json
 
 IMAGES_TABLE = "tray_play_images"
+LOG = "log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,15 @@ class ImageRow:
         return f"images/{self.key}_{seed}.json"
 
     def cell(self, runs: Path) -> Cell | None:
-        """Of the seeds that were trained and evaluated there, or None."""
-        seeds = [s for s in self.seeds if (runs / self.evaluation(s)).exists() and (runs / self.folder(s)).exists()]
+        """Of the seeds that were trained and evaluated there, or None.
+
+        Raises:
+            ValueError: The evaluations did not meet the same starts.
+        """
+        seeds = self._seeds(runs)
         if not seeds:
             return None
-        last = [_last_line(runs / self.folder(seed) / "log.jsonl") for seed in seeds]
+        last = [_last_line(runs / self.folder(seed) / LOG) for seed in seeds]
         return evaluated_cell(
             {seed: read_json(runs / self.evaluation(seed)) for seed in seeds},
             updates=round(float(np.mean([line["update"] for line in last]))),
@@ -63,15 +69,20 @@ class ImageRow:
 
     def source(self, runs: Path) -> dict[str, Any]:
         """Where the numbers come from."""
-        found = next(path for seed in self.seeds if (path := runs / self.evaluation(seed)).exists())
-        content = read_json(found)
+        first = read_json(runs / self.evaluation(self._seeds(runs)[0]))
         return {
             "config": f"tune_configs/study/{self.config}.yaml",
             "changes": list(self.changes),
-            "acting": self.acting,
-            "evaluation_seed": content["seed"],
-            "max_steps": content["max_steps"],
-        }
+            "images_only": self.images_only,
+        } | evaluation_source(first)
+
+    def _seeds(self, runs: Path) -> list[int]:
+        """Those whose training and evaluation have ended."""
+        return [
+            seed
+            for seed in self.seeds
+            if (runs / self.folder(seed) / MANIFEST).exists() and (runs / self.evaluation(seed)).exists()
+        ]
 
 
 def _last_line(log: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Episodes of finished sweeps as matrices (seeds, starts), and what can be said of them."""
+"""Episodes of finished sweeps and evaluations as matrices (seeds, starts), and what can be said of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from am_ray.evaluation.tasks import episode_seeds
 
 @dataclass(frozen=True)
 class Cell:
-    """The trials of a sweep that differ in their seed alone.
+    """Trained policies that differ in their seed alone.
 
     Attributes:
         seeds: Training seeds, rising.
@@ -86,18 +86,34 @@ def evaluated_cell(evaluations: Mapping[int, Mapping[str, Any]], *, updates: int
         minutes: Of their training.
 
     Raises:
-        ValueError: They did not meet the same starts.
+        ValueError: They did not meet the same starts in the same way.
     """
     seeds = tuple(sorted(evaluations))
+    asked = [_asked(evaluations[seed]) for seed in seeds]
+    if any(other != asked[0] for other in asked):
+        raise ValueError(f"evaluations of one row: got {asked}; expected the same starts and the same acting of all.")
     first = evaluations[seeds[0]]
     starts = _starts(first["seed"], {name: len(task["outcomes"]) for name, task in first["tasks"].items()})
     outcomes = {
         name: np.concatenate([episode_row(evaluations[seed]["tasks"][name]["outcomes"]) for seed in seeds])
         for name in starts
     }
-    if {evaluation["seed"] for evaluation in evaluations.values()} != {first["seed"]}:
-        raise ValueError(f"evaluation seeds: got {[e['seed'] for e in evaluations.values()]}; expected one.")
     return Cell(seeds, starts, outcomes, updates, minutes)
+
+
+def _asked(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """What an evaluation was asked for."""
+    numbers = {name: len(task["outcomes"]) for name, task in evaluation["tasks"].items()}
+    return {name: evaluation[name] for name in ("seed", "max_steps", "acting")} | {"episodes": numbers}
+
+
+def evaluation_source(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """What a table's file tells of where its numbers come from."""
+    return {
+        "acting": evaluation["acting"],
+        "evaluation_seed": evaluation["seed"],
+        "max_steps": evaluation["max_steps"],
+    }
 
 
 def published_cells(content: Mapping[str, Any]) -> dict[str, Cell]:

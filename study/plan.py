@@ -13,7 +13,7 @@ from pathlib import Path
 
 from study.conditions import IMAGE, STATE, Conditions
 from study.images import IMAGE_ROWS, ImageRow
-from study.sweeps import SweepRow
+from study.tables import acting_rows
 
 CONFIGS = "tune_configs/study"
 PICTURES = "pictures"  # folder of the runs; the report copies them
@@ -59,12 +59,12 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_play_10k", "tray_play_state_10k"),
         _sweep(folders, "tray_play_10k_auxiliary", "tray_play_state_10k"),
         _sweep(folders, "tray_play_10k_likely", "tray_play_state_10k"),
-        *_act_otherwise(folders, "tray_play_10k_likely", "cloned"),
+        *_act_otherwise(folders, "tray_play_10k_likely"),
         _sweep(folders, "tray_play_10k_cloning", "tray_play_state_10k"),
         _collect(folders, "tray_stitch_state"),
         _sweep(folders, "tray_stitch", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_likely", "tray_stitch_state"),
-        *_act_otherwise(folders, "tray_stitch_likely", "cloned"),
+        *_act_otherwise(folders, "tray_stitch_likely"),
         _sweep(folders, "tray_stitch_random", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_cloning", "tray_stitch_state"),
         _point_maze(folders, 5000),
@@ -128,16 +128,16 @@ def _train_and_evaluate(folders: Folders, rows: Sequence[ImageRow]) -> list[Step
     return list(steps.values())
 
 
-def _act_otherwise(folders: Folders, sweep: str, acting: str) -> list[Step]:
-    """A sweep's networks once more, acting in another way."""
-    row = SweepRow("", sweep, acting=acting)
+def _act_otherwise(folders: Folders, sweep: str) -> list[Step]:
+    """A sweep's networks once more, acting in other ways."""
     return [
         _evaluate(
             f"evaluate {row.key}, seed {seed}",
             folders.runs / row.folder(seed),
             folders.runs / row.evaluation(seed),
-            acting,
+            row.acting,
         )
+        for row in acting_rows(sweep)
         for seed in row.seeds
     ]
 

@@ -9,78 +9,19 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from study.conditions import CONDITIONS
 from study.downstream import DOWNSTREAM_TABLE, downstream_lines, read_comparisons
 from study.figures import ablation_figure
-from study.images import IMAGE_ROWS, IMAGES_TABLE, ImageRow
 from study.outcomes import Cell, difference, published_cells, read_json
 from study.plan import PICTURES
-from study.sweeps import SweepRow
+from study.tables import TABLES, Table
 from study.texts import difference_text, rate_text, task_title
 
 RESULTS = Path("docs/results")
 PAGE = Path("docs/RESULTS.md")
-CHAINING = "algorithm.relabel.chaining_ratio"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of docs/RESULTS.md, between its two markers there, and a figure of the same name.
-
-    The differences are those of its first row to each other one, paired by training seed and start.
-    """
-
-    name: str
-    rows: tuple[SweepRow | ImageRow, ...]
-
-
-TABLES = (
-    Table(
-        "tray_play",
-        (
-            SweepRow("Actionable Models, no chaining", "tray_play", {CHAINING: 0.0}),
-            SweepRow("with goal chaining", "tray_play", {CHAINING: 0.1}),
-            SweepRow("goal chaining, no negatives", "tray_play_no_negatives", {CHAINING: 0.1}),
-            SweepRow("neither: hindsight Q-learning", "tray_play_no_negatives", {CHAINING: 0.0}),
-            SweepRow("behaviour cloning (GCBC)", "tray_play_cloning"),
-        ),
-    ),
-    Table(
-        "tray_play_10k",
-        (
-            SweepRow("Actionable Models", "tray_play_10k_likely"),
-            SweepRow("acting by the cloning head, without Q", "tray_play_10k_likely", acting="cloned"),
-            SweepRow("acting by CEM", "tray_play_10k_auxiliary"),
-            SweepRow("by CEM, without the auxiliary cloning loss", "tray_play_10k"),
-            SweepRow("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
-        ),
-    ),
-    Table(
-        "tray_stitch",
-        (
-            SweepRow("Actionable Models, linked goals", "tray_stitch_likely"),
-            SweepRow("acting by the cloning head, without Q", "tray_stitch_likely", acting="cloned"),
-            SweepRow("acting by CEM", "tray_stitch", {CHAINING: 0.7}),
-            SweepRow("by CEM, without chaining", "tray_stitch", {CHAINING: 0.0}),
-            SweepRow("by CEM, random goals (the paper's chaining)", "tray_stitch_random", {CHAINING: 0.3}),
-            SweepRow("behaviour cloning (GCBC), linked goals", "tray_stitch_cloning", {CHAINING: 0.7}),
-            SweepRow("behaviour cloning (GCBC)", "tray_stitch_cloning", {CHAINING: 0.0}),
-        ),
-    ),
-    Table(
-        "point_maze",
-        (
-            SweepRow("Actionable Models", "point_maze", {CHAINING: 0.5}),
-            SweepRow("without chaining", "point_maze", {CHAINING: 0.0}),
-            SweepRow("behaviour cloning (GCBC)", "point_maze_cloning"),
-        ),
-    ),
-    Table(IMAGES_TABLE, IMAGE_ROWS),
-)
 
 # Tables of evaluations of one checkpoint each: name -> label of a line -> what `am-ray evaluate --json` wrote.
 EVALUATIONS: Mapping[str, Mapping[str, str]] = {

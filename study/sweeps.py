@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from study.outcomes import Cell, cell, evaluated_cell, read_json, read_sweep
+from study.outcomes import Cell, cell, evaluated_cell, evaluation_source, read_json, read_sweep
 
 
 @dataclass(frozen=True)
@@ -42,24 +42,31 @@ class SweepRow:
         return f"acting/{self.key}_{seed}.json"
 
     def cell(self, runs: Path) -> Cell | None:
-        """Of what ran to its end there, or None."""
+        """Of what ran to its end there, or None.
+
+        Raises:
+            ValueError: Evaluations of the row did not meet the same starts.
+        """
         found = cell(read_sweep(runs / self.sweep), self.where)
         if self.acting is None or found is None:
             return found
-        evaluations = {seed: content for seed in self.seeds if (content := read_json(runs / self.evaluation(seed)))}
+        evaluations = self._evaluations(runs)
         return evaluated_cell(evaluations, updates=found.updates, minutes=found.minutes) if evaluations else None
 
     def source(self, runs: Path) -> dict[str, Any]:
-        """Where the numbers come from."""
+        """Where the numbers come from; the commit and the machine are those of the training."""
         results = read_json(runs / self.sweep / "results.json")
-        evaluations = [trial["evaluation"] for trial in results["trials"] if trial["evaluation"]]
-        first: dict[str, Any] = evaluations[0] if evaluations else {}
-        acting = {} if self.acting is None else {"acting": self.acting}
-        return {
+        trained = {
             "config": f"tune_configs/study/{self.sweep}.yaml",
-            **acting,
             "git_commit": results["git_commit"],
             "machine": results["machine"],
-            "evaluation_seed": first.get("seed"),
-            "max_steps": first.get("max_steps"),
         }
+        if self.acting is not None:
+            return trained | evaluation_source(next(iter(self._evaluations(runs).values())))
+        evaluations = [trial["evaluation"] for trial in results["trials"] if trial["evaluation"]]
+        first: dict[str, Any] = evaluations[0] if evaluations else {}
+        return trained | {"evaluation_seed": first.get("seed"), "max_steps": first.get("max_steps")}
+
+    def _evaluations(self, runs: Path) -> dict[int, dict[str, Any]]:
+        found = {seed: read_json(runs / self.evaluation(seed)) for seed in self.seeds}
+        return {seed: content for seed, content in found.items() if content}

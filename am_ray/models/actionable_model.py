@@ -6,6 +6,8 @@ of the goal where the transition is of the task (`am_ray.core.labels`).
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 from torch import Tensor, nn
 
@@ -297,8 +299,10 @@ class ActionableModel(nn.Module):
         """Acts in another way than ``critic.acting`` says, with the same weights.
 
         Raises:
-            SettingsError: It takes the averaged cloning head, which was not kept.
+            SettingsError: There is no such way, or it takes the averaged cloning head, which was not kept.
         """
+        if acting not in get_args(Acting):
+            raise SettingsError(f"acting: got {acting!r}; expected one of {', '.join(get_args(Acting))}. Correct it.")
         if acting != "cem" and self.acting_cloning_head is None:
             raise SettingsError(
                 f"acting: got {acting} for a model trained with critic.acting: {self.settings.critic.acting}; expected cem, for the "

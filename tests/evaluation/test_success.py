@@ -116,6 +116,11 @@ def test_a_negative_seed_is_refused() -> None:
         evaluate(MakeTowards(), env_id=ID, seed=-1)
 
 
+def test_only_a_checkpoint_can_be_told_how_to_act() -> None:
+    with pytest.raises(SettingsError, match="acting: got cem for a function that builds the policy"):
+        evaluate(MakeTowards(), env_id=ID, acting="cem")
+
+
 @pytest.mark.parametrize("wrong", [{"episodes": 0}, {"max_steps": 0}, {"panels_per_task": 0}])
 def test_numbers_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(SettingsError, match=f"{next(iter(wrong))}: got 0; expected at least 1"):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.behavior_cloning import BehaviorCloning
+from am_ray.models.policy import GoalConditionedPolicy
 from am_ray.settings import AlgorithmSettings, CemSettings, CloningSettings, CriticLossSettings, ModelSettings
 from am_ray.types import DataSpec, SettingsError
 from tests.models.conftest import make_block, sample, statistics_of
@@ -166,6 +167,8 @@ def test_acting_cloned_is_the_mean_of_the_heads_density_and_a_policy_can_act_oth
     assert not torch.equal(actions("likely"), actions("cloned"))
     with pytest.raises(SettingsError, match=r"acting: got likely for a model trained .* cem"):
         actions("cem", "likely")
+    with pytest.raises(SettingsError, match="acting: got 'mean'; expected one of cem, likely, cloned"):
+        actions("likely", "mean")
 
 
 def test_the_head_that_acts_is_an_average_of_the_one_that_learns(state_spec: DataSpec) -> None:
@@ -179,6 +182,12 @@ def test_the_head_that_acts_is_an_average_of_the_one_that_learns(state_spec: Dat
     rate = settings.optimization.acting_average_rate
     expected = (1.0 - rate) * before + rate * model.cloning_head.out.weight
     torch.testing.assert_close(model.acting_cloning_head.out.weight, expected)
+
+
+def test_a_cloned_policy_cannot_act_otherwise(state_spec: DataSpec) -> None:
+    policy = GoalConditionedPolicy(model_of(state_spec, AlgorithmSettings(method="behavior_cloning", model=SMALL)))
+    with pytest.raises(SettingsError, match="acting: got cem for a policy of method behavior_cloning"):
+        policy.act_by("cem")
 
 
 @pytest.mark.parametrize("method", ["actionable_models", "task_critic"])

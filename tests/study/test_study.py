@@ -34,9 +34,10 @@ from study.images import IMAGE_ROWS
 from study.outcomes import cell, difference, read_sweep
 from study.pictures import write_pictures
 from study.plan import EVALUATION_SEED, Folders, Step, image_steps, state_steps
-from study.report import EVALUATIONS, TABLES, markdown, write_report
+from study.report import EVALUATIONS, markdown, write_report
 from study.ship import ship
 from study.sweeps import SweepRow
+from study.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = Folders(Path("data"), Path("runs/study"))
@@ -353,18 +354,22 @@ def test_of_a_row_run_here_and_published_the_one_with_more_seeds_stays(tmp_path:
     assert (row["seeds"], row["tasks"][TASK]["episodes"]) == ([0, 1], ["1111", "1111"])
 
 
-def write_evaluation(path: Path, outcomes: str, *, seed: int = EVALUATION_SEED) -> None:
+def write_evaluation(
+    path: Path, outcomes: str, *, seed: int = EVALUATION_SEED, acting: str | None = None, max_steps: int | None = None
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"seed": seed, "max_steps": None, "tasks": {TASK: {"outcomes": outcomes}}}))
+    content = {"seed": seed, "max_steps": max_steps, "acting": acting, "tasks": {TASK: {"outcomes": outcomes}}}
+    path.write_text(json.dumps(content))
 
 
 def test_image_policies_are_compared_by_seed_and_start_and_stay_as_published(tmp_path: Path) -> None:
     ours, by_cem, _, _, cloning, _ = IMAGE_ROWS
     for row, outcomes in ((ours, "1111" * 10), (by_cem, "1100" * 10), (cloning, "1000" * 10)):
         for seed in (0, 2) if row is cloning else (0, 1):
-            write_evaluation(tmp_path / "a" / row.evaluation(seed), outcomes)
+            write_evaluation(tmp_path / "a" / row.evaluation(seed), outcomes, acting=row.acting)
             log = tmp_path / "a" / row.folder(seed) / "log.jsonl"
             log.parent.mkdir(parents=True, exist_ok=True)
+            log.with_name("manifest.json").touch()
             log.write_text(f'{{"update": 1, "seconds": 1}}\n{{"update": {100 + seed}, "seconds": 90.0}}\n')
     page, results = tmp_path / "page.md", tmp_path / "results"
     page.write_text("<!-- table tray_play_images --><!-- end tray_play_images -->")
@@ -378,9 +383,21 @@ def test_image_policies_are_compared_by_seed_and_start_and_stay_as_published(tmp
     write_evaluation(tmp_path / "b" / ours.evaluation(0), "0000" * 10)  # fewer seeds than published
     write_report(tmp_path / "b", results=results, page=page)
     assert page.read_text() == text
-    write_evaluation(tmp_path / "a" / ours.evaluation(1), "1111" * 10, seed=1)
-    with pytest.raises(ValueError, match="expected one"):
+    assert (
+        json.loads((results / "tray_play_images.json").read_text())["sweeps"]["actionable_models_cem"]["acting"]
+        == "cem"
+    )
+    others: list[dict[str, Any]] = [{"seed": 1}, {"acting": "cem"}, {"max_steps": 60}]
+    for other in others:
+        write_evaluation(tmp_path / "a" / ours.evaluation(1), "1111" * 10, **other)
+        with pytest.raises(ValueError, match="expected the same starts"):
+            ours.cell(tmp_path / "a")
+    write_evaluation(tmp_path / "a" / ours.evaluation(1), "1111")
+    with pytest.raises(ValueError, match="expected the same starts"):
         ours.cell(tmp_path / "a")
+    (tmp_path / "a" / ours.folder(1) / "manifest.json").unlink()  # its training was begun anew
+    found = ours.cell(tmp_path / "a")
+    assert found is not None and found.seeds == (0,)
 
 
 def test_a_sweeps_networks_acting_otherwise_are_a_row_beside_it(tmp_path: Path) -> None:
@@ -391,7 +408,7 @@ def test_a_sweeps_networks_acting_otherwise_are_a_row_beside_it(tmp_path: Path) 
     write_report(tmp_path, results=results, page=page)
     assert "without Q" not in page.read_text()
     (row,) = [row for row in SWEEP_ROWS if row.key == "tray_stitch_likely_cloned"]
-    write_evaluation(tmp_path / row.evaluation(1), "1000")
+    write_evaluation(tmp_path / row.evaluation(1), "1000", acting="cloned")
     write_report(tmp_path, results=results, page=page)
     assert "| acting by the cloning head, without Q | 25 [" in page.read_text()
     assert "*Actionable Models, linked goals - acting by the cloning head, without Q* | +50 [" in page.read_text()
