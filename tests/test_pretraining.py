@@ -160,6 +160,7 @@ def run_and_kill(settings: PretrainSettings, tmp_path: Path, victim: str, at: in
     )
 
 
+@pytest.mark.slow
 def test_after_sigkill_the_run_ends_with_the_same_bits(points: str, tmp_path: Path) -> None:
     settings = settings_for(points)
     whole = pretrain(settings, run_name="whole", storage=tmp_path)

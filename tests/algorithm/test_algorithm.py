@@ -138,6 +138,7 @@ def test_a_checkpoint_of_other_data_is_refused(point_world: str, tmp_path: Path)
     other.stop()
 
 
+@pytest.mark.slow
 def test_one_learner_process_does_what_a_local_learner_does(local_ray: None, point_world: str, tmp_path: Path) -> None:
     local, remote = build(point_world), build(point_world, learners=1)
     for algorithm in (local, remote):

@@ -55,6 +55,7 @@ def weights_of(labelled: str, tmp_path: Path, *overrides: str) -> dict[str, np.n
     return read_checkpoint(result.checkpoint).state.weights
 
 
+@pytest.mark.slow
 def test_every_setting_of_a_task_changes_what_is_learnt(
     labelled: str, pretrained: str, point_world: str, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def test_looking_whether_a_file_can_be_written_changes_nothing(am_ray: AmRay, tm
     assert old.read_text() == "{}" and not new.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_from_recipe_to_success_rate(am_ray: AmRay, tmp_path: Path) -> None:
     recipe, data, runs = tmp_path / "recipe.yaml", tmp_path / "data", tmp_path / "runs"

@@ -174,6 +174,7 @@ def test_batches_are_read_only_and_outlive_their_block(dataset, local_ray):
     assert np.array_equal(first, copy)
 
 
+@pytest.mark.slow
 def test_streaming_runs_inside_actors_that_hold_every_cpu(dataset, local_ray):
     import ray
 

@@ -52,6 +52,7 @@ def test_a_dead_or_hung_worker_costs_one_episode(local_ray: None) -> None:
     assert [error.split(":")[0].split(" ")[0] for error in errors] == ["crash", "hang", "RuntimeError"]
 
 
+@pytest.mark.slow
 def test_one_worker_of_its_own_survives_a_crash_and_a_hang_too(local_ray: None) -> None:
     kwargs = {"faults": {"crash": [SEEDS[1]], "hang": [SEEDS[4]]}}
     report = evaluate(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -147,5 +148,6 @@ def test_without_negatives_the_argmax_leaves_the_data_with_them_it_does_not() ->
     assert distance_to_data(0.0) > 0.6
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_the_same() -> None:
     assert distance_to_data(1.0, "bfloat16") < 0.25
