@@ -113,7 +113,9 @@ def kill():
     (busy,) = [node for node in nodes if not free[node.node_id].get("CPU")]
     cluster.remove_node(busy, allow_graceful=False)
     (metrics,) = storage.glob("sweep/trials/*/metrics.jsonl")
-    print(f"killed at {json.loads(metrics.read_text(}", flush=True).splitlines()[-1])["update"], flush=True)
+    update = json.loads(metrics.read_text().splitlines()[-1])["update"]
+    sys.stdout.write("killed at " + str(update) + "\\n")  # at once: Ray's log goes between the parts of a print
+    sys.stdout.flush()
 
 threading.Thread(target=kill, daemon=True).start()
 outcome = run_sweep(plan, run_name="sweep", storage=storage, tracked=False)
