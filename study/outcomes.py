@@ -91,7 +91,10 @@ def evaluated_cell(evaluations: Mapping[int, Mapping[str, Any]], *, updates: int
     seeds = tuple(sorted(evaluations))
     asked = [_asked(evaluations[seed]) for seed in seeds]
     if any(other != asked[0] for other in asked):
-        raise ValueError(f"evaluations of one row: got {asked}; expected the same starts and the same acting of all.")
+        raise ValueError(
+            f"evaluations of one row, training seeds {seeds}: got {asked}; expected the same starts and the same acting of all. "
+            f"Delete those that differ and run the study again."
+        )
     first = evaluations[seeds[0]]
     starts = _starts(first["seed"], {name: len(task["outcomes"]) for name, task in first["tasks"].items()})
     outcomes = {

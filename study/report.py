@@ -38,10 +38,11 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
     results.mkdir(parents=True, exist_ok=True)
     written = []
     for table in TABLES:
-        if not any(row.cell(runs) for row in table.rows):
+        found = {row.label: row.cell(runs) for row in table.rows}
+        if not any(found.values()):
             continue
         data = results / f"{table.name}.json"
-        cells, sources = _cells(table, runs, read_json(data))
+        cells, sources = _cells(table, found, runs, read_json(data))
         data.write_text(json.dumps(_to_json(table, cells, sources), indent=1) + "\n", encoding="utf-8")
         picture = results / f"{table.name}.png"
         ablation_figure(cells, picture)
@@ -109,12 +110,14 @@ def _evaluation_lines(name: str, files: Mapping[str, Path], results: Path) -> li
     return lines
 
 
-def _cells(table: Table, runs: Path, published: Mapping[str, Any]) -> tuple[dict[str, Cell], dict[str, Any]]:
+def _cells(
+    table: Table, found: Mapping[str, Cell | None], runs: Path, published: Mapping[str, Any]
+) -> tuple[dict[str, Cell], dict[str, Any]]:
     """Of each row what has more training seeds, what was run or what was published; and where the rows' sweeps come from."""
     before, sources = published_cells(published), dict(published.get("sweeps", {}))
     cells = {}
     for row in table.rows:
-        run, known = row.cell(runs), before.get(row.label)
+        run, known = found[row.label], before.get(row.label)
         if run is not None and (known is None or len(run.seeds) >= len(known.seeds)):
             cells[row.label] = run
             sources[row.key] = row.source(runs)

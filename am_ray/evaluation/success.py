@@ -66,7 +66,7 @@ def evaluate(
     Raises:
         CheckpointError: The checkpoint is unusable.
         EnvironmentContractError: The environment lacks a goal, a success flag, or the policy's observations or actions.
-        SettingsError: A number is out of range, or a task is unknown.
+        SettingsError: A number is out of range, a task is unknown, or the policy cannot act as asked.
     """
     _check_numbers(1, episodes=episodes, panels_per_task=panels_per_task, max_steps=max_steps)
     _check_numbers(0, seed=seed)

@@ -58,7 +58,16 @@ def likely(
     *,
     generator: torch.Generator,
 ) -> BestAction:
-    """The mean of the best quarter, by Q, of ``num_samples`` actions that the head draws (`am_ray.core.likely`)."""
+    """The mean of the best quarter, by Q, of actions that the head draws (`am_ray.core.likely`); ours.
+
+    Args:
+        critic: Scores.
+        features: Of (s, g), ``critic.project``'s ``(b, width)``.
+        head: Of the auxiliary cloning loss.
+        encoded: Of (s, g), ``critic.encoder``'s ``(b, width)``, which the head takes.
+        num_samples: Actions drawn for each that is taken, at least 4.
+        generator: Of the draws.
+    """
     continuous, binary = head.density(encoded).sample(num_samples, generator=generator)
     scores = critic.score(features, head.join(continuous, binary))
     return _valued(critic, features, head.join(*mean_of_best(scores, continuous, binary, num_best=num_samples // 4)))
@@ -66,7 +75,7 @@ def likely(
 
 @torch.no_grad()
 def cloned(critic: Critic, features: Tensor, head: ActionDensityHead, encoded: Tensor) -> BestAction:
-    """The mean of the head's density: what Q has no part in, to tell what it adds."""
+    """The mean of the head's density: what Q has no part in, to tell what it adds; ours. Arguments as `likely`'s."""
     return _valued(critic, features, head.join(*head.density(encoded).expected()))
 
 
