@@ -1,10 +1,12 @@
-"""Bars of success rates with intervals: methods beside one another, task by task."""
+"""Success rates with intervals, task by task: bars of methods beside one another, and curves over updates."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from study.outcomes import Cell
 from study.texts import task_title
@@ -40,6 +42,42 @@ def ablation_figure(cells: Mapping[str, Cell], path: Path) -> None:
     axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+    figure.savefig(path)
+
+
+def curves_figure(curves: Mapping[str, Mapping[int, Cell]], path: Path) -> None:
+    """Writes a PNG: for each task a line of each method over updates, its 95 % intervals, a dot for each training seed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    tasks = list(next(iter(next(iter(curves.values())).values())).outcomes)
+    figure = Figure(figsize=(1.0 + 2.9 * len(tasks), 3.3), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels: Any = figure.subplots(1, len(tasks), sharey=True, squeeze=False)
+    for axes, task in zip(panels[0], tasks, strict=True):
+        for (method, points), color in zip(curves.items(), bar_colors(list(curves)), strict=True):
+            updates = sorted(points)
+            axes.plot(updates, [100 * points[u].rate(task) for u in updates], color=color, label=method)
+            bounds = [points[u].interval(task) for u in updates]
+            axes.fill_between(
+                updates,
+                *([100 * bound for bound in side] for side in zip(*bounds, strict=True)),
+                color=color,
+                alpha=0.15,
+            )
+            for u in updates:
+                seeds = 100 * np.nanmean(points[u].outcomes[task], axis=1)
+                axes.plot([u] * len(seeds), seeds, "o", color=color, alpha=0.6, markersize=3, markeredgewidth=0)
+        axes.set_title(task_title(task), fontsize=9)
+        axes.set_xlabel("updates")
+        axes.grid(alpha=0.3)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    panels[0][0].set_ylabel("success at the last step, %")
+    panels[0][0].set_ylim(0, 102)
+    figure.legend(
+        *panels[0][0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=2, frameon=False
+    )
     figure.savefig(path)
 
 

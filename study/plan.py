@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.conditions import IMAGE, STATE, Conditions
+from study.curves import GOALS
 from study.images import IMAGE_ROWS, ImageRow
-from study.tables import acting_rows
+from study.tables import acting_rows, curve_points
 
 CONFIGS = "tune_configs/study"
 PICTURES = "pictures"  # folder of the runs; the report copies them
@@ -61,6 +62,8 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_play_10k_likely", "tray_play_state_10k"),
         *_act_otherwise(folders, "tray_play_10k_likely"),
         _sweep(folders, "tray_play_10k_cloning", "tray_play_state_10k"),
+        *_on_the_way(folders, "tray_play_10k_likely"),
+        *_on_the_way(folders, "tray_play_10k_cloning"),
         _collect(folders, "tray_stitch_state"),
         _sweep(folders, "tray_stitch", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_likely", "tray_stitch_state"),
@@ -142,8 +145,22 @@ def _act_otherwise(folders: Folders, sweep: str) -> list[Step]:
     ]
 
 
-def _evaluate(name: str, checkpoint: Path, out: Path, acting: str | None) -> Step:
-    options = ("--episodes", "200", "--seed", str(EVALUATION_SEED), "--no-baselines", "--json", str(out))
+def _on_the_way(folders: Folders, sweep: str) -> list[Step]:
+    """The checkpoints before the last of a sweep's trials."""
+    return [
+        _evaluate(
+            f"evaluate {row.key} after {row.updates} updates, seed {seed}",
+            folders.runs / row.checkpoint(seed),
+            folders.runs / row.evaluation(seed),
+            episodes=GOALS,
+        )
+        for row in curve_points(sweep)
+        for seed in row.seeds
+    ]
+
+
+def _evaluate(name: str, checkpoint: Path, out: Path, acting: str | None = None, *, episodes: int = 200) -> Step:
+    options = ("--episodes", str(episodes), "--seed", str(EVALUATION_SEED), "--no-baselines", "--json", str(out))
     changed = () if acting is None else ("--acting", acting)
     return Step(name, ("am-ray", "evaluate", str(checkpoint), *options, *changed), out)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from study.conditions import CONDITIONS
+from study.curves import curves_markdown, curves_of
 from study.downstream import DOWNSTREAM_TABLE, downstream_lines, read_comparisons
-from study.figures import ablation_figure
+from study.figures import ablation_figure, curves_figure
 from study.outcomes import Cell, difference, published_cells, read_json
 from study.plan import PICTURES
 from study.tables import TABLES, Table
@@ -45,10 +46,14 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
         cells, sources = _cells(table, found, runs, read_json(data))
         data.write_text(json.dumps(_to_json(table, cells, sources), indent=1) + "\n", encoding="utf-8")
         picture = results / f"{table.name}.png"
-        ablation_figure(cells, picture)
+        if table.has_curves:
+            curves_figure(curves_of(cells), picture)
+        else:
+            ablation_figure(cells, picture)
         written += [data, picture]
         if page.exists():
-            page.write_text(_placed(page.read_text(encoding="utf-8"), table.name, markdown(cells)), encoding="utf-8")
+            shown = curves_markdown(cells) if table.has_curves else markdown(cells)
+            page.write_text(_placed(page.read_text(encoding="utf-8"), table.name, shown), encoding="utf-8")
     for name, files in EVALUATIONS.items():
         lines = _evaluation_lines(name, {label: runs / file for label, file in files.items()}, results)
         if not lines:

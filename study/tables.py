@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from study.curves import CURVES_TABLE, UPDATES, CurveRow, curve_rows
 from study.images import IMAGE_ROWS, IMAGES_TABLE, ImageRow
 from study.sweeps import SweepRow
 
@@ -14,11 +15,16 @@ CHAINING = "algorithm.relabel.chaining_ratio"
 class Table:
     """A table of docs/RESULTS.md, between its two markers there, and a figure of the same name.
 
-    The differences are those of its first row to each other one, paired by training seed and start.
+    The differences are those of its first row to each other one, paired by training seed and start; of `CurveRow`s, of the first
+    curve to each other one after as many updates.
     """
 
     name: str
-    rows: tuple[SweepRow | ImageRow, ...]
+    rows: tuple[SweepRow | ImageRow | CurveRow, ...]
+
+    @property
+    def has_curves(self) -> bool:
+        return isinstance(self.rows[0], CurveRow)
 
 
 TABLES = (
@@ -62,6 +68,14 @@ TABLES = (
             SweepRow("behaviour cloning (GCBC)", "point_maze_cloning"),
         ),
     ),
+    Table(
+        CURVES_TABLE,
+        curve_rows(
+            ("Actionable Models", "tray_play_10k_likely"),
+            ("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
+            end=30_000,
+        ),
+    ),
     Table(IMAGES_TABLE, IMAGE_ROWS),
 )
 
@@ -70,3 +84,9 @@ def acting_rows(sweep: str) -> list[SweepRow]:
     """The rows that show a sweep's networks acting otherwise."""
     rows = [row for table in TABLES for row in table.rows if isinstance(row, SweepRow)]
     return [row for row in rows if row.sweep == sweep and row.acting is not None]
+
+
+def curve_points(sweep: str) -> list[CurveRow]:
+    """The points of a sweep's curve that its own evaluation does not give."""
+    rows = [row for table in TABLES for row in table.rows if isinstance(row, CurveRow)]
+    return [row for row in rows if row.sweep == sweep and row.updates in UPDATES]
