@@ -19,7 +19,7 @@ from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.checkpoint import find_checkpoint, read_checkpoint
 from am_ray.models.task_goal import start_task_at
 from am_ray.models.weights import load_weights
-from am_ray.settings import AlgorithmSettings, ModelSettings, TaskSettings
+from am_ray.settings import AlgorithmSettings, CloningSettings, ModelSettings, TaskSettings
 from am_ray.settings_reader import to_mapping
 from am_ray.types import CheckpointError, DataSpec, DataStatistics, TaskExamples
 
@@ -68,12 +68,19 @@ def task_start(path: str, task: TaskSettings, settings: AlgorithmSettings, skip_
         DatasetError: The labelled or the auxiliary data cannot be read.
     """
     initial = str(find_checkpoint(task.initial)) if task.initial else ""
-    return _task_start(path, task, initial, settings.model, skip_bad_files, read_manifest(path))
+    head = None if settings.critic.acting == "cem" else settings.cloning
+    return _task_start(path, task, initial, settings.model, head, skip_bad_files, read_manifest(path))
 
 
 @lru_cache(maxsize=4)
 def _task_start(
-    path: str, task: TaskSettings, initial: str, model: ModelSettings, skip_bad_files: bool, manifest: Manifest
+    path: str,
+    task: TaskSettings,
+    initial: str,
+    model: ModelSettings,
+    head: CloningSettings | None,
+    skip_bad_files: bool,
+    manifest: Manifest,
 ) -> TaskStart:
     facts = dataset_facts(path, skip_bad_files)
     goal, examples, weight_cost = None, None, task.goal_weight_cost
@@ -86,6 +93,8 @@ def _task_start(
         return TaskStart(statistics, None, goal, examples, weight_cost, None)
     checkpoint = read_checkpoint(initial)
     _check_fits(initial, checkpoint.spec, facts.spec, checkpoint.settings, model)
+    if head is not None:
+        _check_head(initial, checkpoint.settings, head)
     origin = {
         "path": str(Path(initial)),
         "update": checkpoint.state.update,
@@ -112,4 +121,20 @@ def _check_fits(
     if wrong:
         raise CheckpointError(
             f"{where}: trained with {'; '.join(wrong)}; arms need one network. Set algorithm.model as in the pre-training."
+        )
+
+
+def _check_head(where: str, settings: AlgorithmSettings, head: CloningSettings) -> None:
+    """The head that acting takes: its average is kept only where it acted in pre-training, too."""
+    if settings.critic.acting == "cem":
+        raise CheckpointError(
+            f"{where}: trained with critic.acting: cem, so it has no cloning head that acts; fine-tuning is to act by one. Set "
+            f"algorithm.critic.acting: cem, or pre-train with likely."
+        )
+    before, now = to_mapping(settings.cloning), to_mapping(head)
+    wrong = [f"cloning.{name} = {before[name]!r}, here {now[name]!r}" for name in now if before[name] != now[name]]
+    if wrong:
+        raise CheckpointError(
+            f"{where}: trained with {'; '.join(wrong)}; acting by the cloning head needs the same. Set algorithm.cloning as in the "
+            f"pre-training."
         )

@@ -183,6 +183,28 @@ def test_weights_that_do_not_fit_are_refused(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_head_that_acts_is_that_of_the_pretraining(labelled: str, point_world: str, tmp_path: Path) -> None:
+    likely = ["algorithm.critic.acting=likely", "algorithm.critic.cloning_weight=0.1"]
+    for name, changes in (("cem", []), ("likely", likely)):
+        pretrain(settings_of(point_world, *SIZES, *SHORT, *changes), run_name=name, storage=tmp_path)
+    for name, changes, message in (
+        ("cem", [], "no cloning head that acts"),
+        (
+            "likely",
+            ["algorithm.cloning.num_components=3"],
+            r"cloning\.num_components = 5, here 3; acting by the cloning head",
+        ),
+    ):
+        settings = settings_of(labelled, *TASK, *likely, f"task.initial={tmp_path / name}", *changes)
+        with pytest.raises(CheckpointError, match=message):
+            pretrain(settings, run_name="refused", storage=tmp_path)
+    assert not (tmp_path / "refused").exists()
+    tuned = pretrain(
+        settings_of(labelled, *TASK, *likely, f"task.initial={tmp_path / 'likely'}"), run_name="a", storage=tmp_path
+    )
+    assert load_policy(tuned.run_dir).act(np.zeros(2)).shape == (2,)
+
+
 def test_weights_of_other_data_or_another_method_are_refused(labelled: str, point_world: str, tmp_path: Path) -> None:
     wide = write_point_world(tmp_path / "wide", state=3)
     runs: dict[str, Any] = {
