@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,10 +70,10 @@ def evaluate(
     """
     _check_numbers(1, episodes=episodes, panels_per_task=panels_per_task, max_steps=max_steps)
     _check_numbers(0, seed=seed)
-    make_policy, name, origin = _policy_source(checkpoint, acting)
-    env_id, kwargs = _choose_environment(origin, env_id, env_kwargs)
+    source = _policy_source(checkpoint, acting)
+    env_id, kwargs = _choose_environment(source.origin, env_id, env_kwargs)
     specs = _choose_tasks(env_id, kwargs, tasks)
-    setup = RunnerSetup(make_policy, env_id, kwargs, max_steps, render=panels_dir is not None)
+    setup = RunnerSetup(source.make_policy, env_id, kwargs, max_steps, render=panels_dir is not None)
     with open_workers(setup, workers=workers, timeout_s=episode_timeout_s, isolated=isolated) as pool:
         has_oracle = pool.check(specs, seed)
         policies = [LEARNT, *([RANDOM] if baselines else []), *([ORACLE] if baselines and has_oracle else [])]
@@ -96,12 +96,12 @@ def evaluate(
         random=by_policy.get(RANDOM),
         oracle=by_policy.get(ORACLE),
         seed=seed,
-        checkpoint=name,
+        checkpoint=source.name,
         env_id=env_id,
         env_kwargs=kwargs,
         episodes=episodes,
         max_steps=max_steps,
-        acting=acting,
+        acting=source.acting,
         results=tuple(results),
         recordings=tuple(recordings),
     )
@@ -130,23 +130,34 @@ def _check_numbers(low: int, **numbers: int | None) -> None:
             raise SettingsError(f"{name}: got {value}; expected at least {low}. Change the value.")
 
 
-def _policy_source(
-    checkpoint: str | Path | Callable[[], Policy], acting: Acting | None
-) -> tuple[Callable[[], Policy], str, Mapping[str, Any]]:
-    """How a worker builds the policy, what the report calls it, and where its data came from."""
+@dataclass(frozen=True)
+class _PolicySource:
+    """How a worker builds the policy, what the report calls it, where its data came from, and how its critic acts."""
+
+    make_policy: Callable[[], Policy]
+    name: str
+    origin: Mapping[str, Any]
+    acting: Acting | None
+
+
+def _policy_source(checkpoint: str | Path | Callable[[], Policy], acting: Acting | None) -> _PolicySource:
     if callable(checkpoint):
         if acting is not None:
             raise SettingsError(
                 f"acting: got {acting} for a function that builds the policy; expected a checkpoint. Leave it out."
             )
-        return checkpoint, getattr(checkpoint, "__qualname__", type(checkpoint).__name__), {}
+        return _PolicySource(checkpoint, getattr(checkpoint, "__qualname__", type(checkpoint).__name__), {}, None)
     from am_ray.models.checkpoint import find_checkpoint, load_policy, read_checkpoint
 
     # found once, so that all workers take the same one although training may go on meanwhile
     directory = find_checkpoint(checkpoint)
     if acting is not None:
         load_policy(directory, acting=acting)  # refused here, before there are workers
-    return partial(load_policy, directory.resolve(), acting=acting), str(directory), read_checkpoint(directory).origin
+    found = read_checkpoint(directory)
+    if acting is None and found.settings.method != "behavior_cloning":
+        acting = found.settings.critic.acting
+    make_policy = partial(load_policy, directory.resolve(), acting=acting)
+    return _PolicySource(make_policy, str(directory), found.origin, acting)
 
 
 def _choose_environment(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from am_ray.cli.main import main
+from am_ray.models.checkpoint import read_checkpoint, write_checkpoint
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "tray_play_state"
 
@@ -33,10 +35,25 @@ def test_without_baselines_the_checkpoint_acts_alone_in_the_world_that_is_asked_
     assert found["env"]["kwargs"]["targets"] == ["can"]
 
 
-def test_a_checkpoint_can_act_otherwise_than_it_was_trained_to(tmp_path: Path, capsys: Any) -> None:
-    image, file = SHIPPED.with_name("tray_play_image"), tmp_path / "out.json"
+def test_a_checkpoint_can_act_otherwise_than_it_was_trained_to(tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
     options = ["--episodes", "1", "--tasks", "rearrangement", "--workers", "1", "--max-steps", "2", "--no-baselines"]
-    assert main(["evaluate", str(image), *options, "--acting", "cloned", "--json", str(file)]) == 0
-    assert json.loads(file.read_text())["acting"] == "cloned"
-    assert main(["evaluate", str(SHIPPED), *options, "--acting", "likely"]) != 0
+    for asked, acting in (([], "likely"), (["--acting", "cloned"], "cloned")):
+        assert main(["evaluate", str(SHIPPED), *options, *asked, "--json", str(file)]) == 0
+        assert json.loads(file.read_text())["acting"] == acting
+
+
+def test_a_checkpoint_without_an_averaged_head_is_refused_before_there_are_workers(tmp_path: Path, capsys: Any) -> None:
+    shipped = read_checkpoint(SHIPPED)
+    critic = replace(shipped.settings.critic, acting="cem")
+    weights = {n: w for n, w in shipped.state.weights.items() if not n.startswith("acting_cloning_head.")}
+    write_checkpoint(
+        tmp_path,
+        replace(
+            shipped,
+            settings=replace(shipped.settings, critic=critic),
+            state=replace(shipped.state, weights=weights),
+        ),
+    )
+    assert main(["evaluate", str(tmp_path), "--acting", "likely"]) != 0
     assert "acting: got likely for a model trained with critic.acting: cem" in capsys.readouterr().err
