@@ -2,18 +2,21 @@
 
 Ours, beside it: a learned *affine map* of the state. One goal state cannot say "the box lifted, wherever it lies": the
 critic goes where the hand is in that state. A map says where the box lifted would be from here, and the pre-trained critic
-knows how to get there. Measured in docs/experiments_log.md.
+knows how to get there. Directions in it (a hand's yaw) may turn along others, up to a symmetry: `am_ray.core.turns`. Measured in
+docs/experiments_log.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from am_ray.core.sparse_map import sparse_change
+from am_ray.core.turns import Turn, find_turns
 from am_ray.types import TASK, DataSpec, DataStatistics, TaskExamples
 
 # Images are bytes; the tensor is learnt in the units that the image encoder works in, (x / 255) - 0.5.
@@ -24,8 +27,8 @@ _CLIP = 10.0  # of standardised states, as in the encoder
 class TaskGoal(nn.Module):
     """A learned goal, in standardised units: ``tensor`` (+ ``weight`` @ state, for one-dimensional features if affine).
 
-    It starts at 0: the data's mean, grey images. It lies inside the encoder, so each averaged copy of a network has an
-    averaged goal of its own.
+    It starts at 0: the data's mean, grey images; where an affine goal has a turn, at the direction that this gives. It lies inside the
+    encoder, so each averaged copy of a network has an averaged goal of its own.
     """
 
     def __init__(self, spec: DataSpec, statistics: DataStatistics, *, affine: bool = False) -> None:
@@ -44,6 +47,7 @@ class TaskGoal(nn.Module):
                 mean, std = (torch.from_numpy(values[name])[picked] for values in (statistics.mean, statistics.std))
                 if affine:
                     self.weight[name] = nn.Parameter(torch.zeros(shape[0], size))
+                    self._register_turns(name, shape[0])
             else:
                 mean, std = torch.tensor(_IMAGE_OFFSET), torch.tensor(_IMAGE_SCALE)
             self.register_buffer(f"{name}_mean", mean.float().clone())
@@ -52,13 +56,13 @@ class TaskGoal(nn.Module):
     def forward(self, observation: Mapping[str, Tensor], goal: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The goal features ``(b, ...)``, with the learned goal in the rows that ``goal[TASK]`` marks."""
         is_task = goal[TASK]
-        state = self._state(observation) if self.weight else None
         filled = {}
         for name in self.names:
-            own = self.tensor[name]
-            if state is not None and name in self.weight:
-                own = own + state @ self.weight[name].T
-            own = own * self.get_buffer(f"{name}_std") + self.get_buffer(f"{name}_mean")
+            own, mean = self.tensor[name], self.get_buffer(f"{name}_mean")
+            if name in self.weight:
+                own = own + self._state(observation) @ self.weight[name].T
+                mean = self._turned(name, mean, observation)
+            own = own * self.get_buffer(f"{name}_std") + mean
             rows = is_task.reshape(-1, *[1] * (goal[name].dim() - 1))
             filled[name] = torch.where(rows, own, goal[name].to(own.dtype))
         return filled
@@ -69,8 +73,8 @@ class TaskGoal(nn.Module):
 
         Args:
             goal: In the data's units.
-            examples: States and the goals that they led to; an affine map is fitted to them, and where they say little, the goal is
-                the state as it is.
+            examples: States and the goals that they led to, those of one trajectory in a row; an affine map and turns are fitted to them, and where they say little,
+                the goal is the state as it is.
             weight_cost: Of that fit; see `am_ray.core.sparse_map`.
         """
         for name in self.names:
@@ -84,6 +88,8 @@ class TaskGoal(nn.Module):
                 found = sparse_change(state.numpy(), wanted.numpy(), self._own(name), *scale, cost=weight_cost)
                 self.tensor[name].copy_(torch.from_numpy(found.offset))
                 self.weight[name].copy_(torch.from_numpy(found.weight))
+                units = np.concatenate([examples.observations[n] for n in self.inputs], axis=1)
+                self._set_turns(name, find_turns(units, examples.goals[name], self._own(name)))
             else:
                 self.tensor[name].copy_((torch.from_numpy(np.asarray(goal[name], np.float32)) - mean) / std)
 
@@ -92,12 +98,49 @@ class TaskGoal(nn.Module):
         first = sum(len(self.get_buffer(f"{n}_input_mean")) for n in self.inputs[: self.inputs.index(name)])
         return first + np.array(self.picked[name] or range(self.weight[name].shape[0]))
 
+    def _register_turns(self, name: str, size: int) -> None:
+        """None yet. Of each entry of the goal feature that is the first of a pair which turns: what `Turn` says; others have no source."""
+        self.register_buffer(f"{name}_own", torch.from_numpy(self._own(name)), persistent=False)
+        self.register_buffer(f"{name}_turn_source", torch.full((size,), -1))
+        self.register_buffer(f"{name}_turn_sense", torch.ones(size))
+        self.register_buffer(f"{name}_turn_step", torch.full((size,), 2.0 * math.pi))
+        self.register_buffer(f"{name}_turn_offset", torch.zeros(size))
+
+    def _set_turns(self, name: str, turns: Sequence[Turn]) -> None:
+        """In place of what else was fitted to these entries."""
+        source = self.get_buffer(f"{name}_turn_source").fill_(-1)
+        for turn in turns:
+            source[turn.entry] = turn.source
+            self.get_buffer(f"{name}_turn_sense")[turn.entry] = -1.0 if turn.mirrored else 1.0
+            self.get_buffer(f"{name}_turn_step")[turn.entry] = 2.0 * math.pi / turn.fold
+            self.get_buffer(f"{name}_turn_offset")[turn.entry] = turn.offset_rad
+            for values in (self.tensor[name], self.weight[name]):
+                values[turn.entry : turn.entry + 2] = 0.0
+
+    def _turned(self, name: str, mean: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
+        """``(b, g)``: the mean, and in the entries of pairs that turn the direction that they turn to."""
+        source = self.get_buffer(f"{name}_turn_source")
+        state = torch.cat([observation[n] for n in self.inputs], dim=-1)
+        angle = _angle(state, source.clamp_min(0)) * self.get_buffer(f"{name}_turn_sense")
+        angle = angle + self.get_buffer(f"{name}_turn_offset")
+        step = self.get_buffer(f"{name}_turn_step")
+        angle = angle + step * torch.round((_angle(state, self.get_buffer(f"{name}_own")) - angle) / step)
+        is_first = source >= 0
+        is_second = is_first.roll(1)
+        return torch.where(is_first, angle.cos(), torch.where(is_second, angle.sin().roll(1, dims=-1), mean))
+
     def _state(self, observation: Mapping[str, Tensor]) -> Tensor:
         parts = [
             ((observation[n] - self.get_buffer(f"{n}_input_mean")) / self.get_buffer(f"{n}_input_std"))
             for n in self.inputs
         ]
         return torch.cat(parts, dim=-1).clamp(-_CLIP, _CLIP)
+
+
+def _angle(state: Tensor, first: Tensor) -> Tensor:
+    """Of the pairs of entries that begin at these, ``(b, g)``; what follows the last entry does not matter."""
+    second = (first + 1).clamp_max(state.shape[-1] - 1)
+    return torch.atan2(state[..., second], state[..., first])
 
 
 def start_task_at(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from am_ray.models.actionable_model import ActionableModel
+from am_ray.models.critic import Critic
 from am_ray.models.policy import GoalConditionedPolicy, build_model
 from am_ray.models.task_goal import TaskGoal, start_task_at, with_task
 from am_ray.settings import AlgorithmSettings, CriticLossSettings, ModelSettings
@@ -134,6 +135,37 @@ def test_an_entry_takes_the_value_of_another_in_the_units_of_the_data() -> None:
         assert critic.encoder.task is not None
         filled = critic.encoder.task(batch.observation, with_task(batch.goal, torch.tensor([True, True])))
         assert torch.allclose(filled["state"], batch.observation["state"][:, [0, 1]], atol=1e-5)
+
+
+def test_a_hand_turns_along_an_object_to_the_nearer_side_and_what_else_is_fitted_stays() -> None:
+    spec = replace(SPEC, observation_shapes={"state": (5,)}, goal_indices={"state": (0, 1, 2)})
+    statistics = replace(
+        STATISTICS, mean={"state": np.full(5, 0.3, np.float32)}, std={"state": np.full(5, 0.5, np.float32)}
+    )
+    model = build_model(spec, statistics, SETTINGS)
+    rng = np.random.default_rng(0)
+
+    def states(hand: np.ndarray, thing: np.ndarray) -> np.ndarray:
+        height = rng.uniform(0, 1, len(hand))
+        entries = [np.sin(hand), np.cos(hand), height, np.cos(thing), np.sin(thing)]
+        return np.stack(entries, axis=1).astype(np.float32)
+
+    def grasp(hand: np.ndarray, thing: np.ndarray) -> np.ndarray:
+        yaw = thing + np.pi * np.round((hand - thing) / np.pi)
+        return np.stack([np.sin(yaw), np.cos(yaw), np.full(len(yaw), 0.9)], axis=1).astype(np.float32)
+
+    hand, thing = rng.uniform(-1, 1, 30), rng.uniform(-3, 3, 30)
+    examples = TaskExamples({"state": states(hand, thing)}, {"state": grasp(hand, thing)})
+    start_task_at(model, {"state": np.zeros(3)}, examples, weight_cost=1 / 30)
+    hand, thing = rng.uniform(-1, 1, 50), rng.uniform(-3, 3, 50)
+    observation = {"state": torch.from_numpy(states(hand, thing))}
+    again = build_model(spec, statistics, SETTINGS)
+    again.load_state_dict(model.state_dict())  # a checkpoint has them
+    for critic in (model.critic, model.acting_critic, again.critic):
+        assert isinstance(critic, Critic) and critic.encoder.task is not None
+        goal = with_task({"state": torch.zeros(50, 3)}, torch.ones(50, dtype=torch.bool))
+        filled = critic.encoder.task(observation, goal)["state"]
+        assert torch.allclose(filled, torch.from_numpy(grasp(hand, thing)), atol=0.02)
 
 
 def test_a_tensor_takes_the_mean_of_the_examples_and_no_state_moves_it() -> None:

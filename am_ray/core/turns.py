@@ -1,0 +1,103 @@
+"""Where a direction turns to, from few examples: along another direction of the state, up to a symmetry. Ours.
+
+A gripper closes across a box from either side: its yaw becomes that of the box or half a turn more, whichever is nearer. No affine map of
+sines and cosines says that, and a goal without it asks for a grasp that cannot be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from am_ray.arrays import Float
+
+# Symmetries that are looked for: none, half a turn (a box), quarter turns (a square).
+_FOLDS = (1, 2, 4)
+# Two neighbouring entries are a direction if the sum of their squares is so near to 1 on average ...
+_UNIT_TOLERANCE = 0.05
+# ... and can be what another one turns along if they do not always point the same way (R, see below).
+_SAME_WAY = 0.95
+# Of n R^2, R the mean resultant length: chance alone gives more than this with probability exp(-5), for each of some dozens of candidates.
+_CHANCE = 5.0
+# A turn is made if the rule leaves less than this share of its mean square, and that is not less than the square of this.
+_UNEXPLAINED = 0.5
+_LEAST_TURN_RAD = 0.1
+
+
+@dataclass(frozen=True)
+class Turn:
+    """angle of y = (-1 if mirrored) angle of x + offset + the multiple of a turn / fold that brings it nearest to where it was.
+
+    Attributes:
+        entry: The first of the two entries of y, (cos, sin) of its angle.
+        source: The first of the two entries of x.
+        mirrored: Whether they turn in opposite senses (as entries in the order (sin, cos) do).
+        fold: Of the symmetry.
+        offset_rad: Between the two.
+    """
+
+    entry: int
+    source: int
+    mirrored: bool
+    fold: int
+    offset_rad: float
+
+
+def find_turns(x: Float[np.ndarray, "n s"], y: Float[np.ndarray, "n g"], own: np.ndarray) -> list[Turn]:
+    """The directions among the entries of y that turn along one of x.
+
+    Of all sources, senses and symmetries the one with the largest mean resultant length R of fold * (difference of angles) is taken, if
+    n R^2 is above 5 (Rayleigh's test) and the rule leaves less than half of the mean squared turn. Rows that follow one another with the same y
+    are states of one trajectory, of which the first counts.
+
+    Args:
+        x: Inputs in the data's units; n at least 1.
+        y: What they become, each entry in units of its own entry of x.
+        own: The entry of x that each entry of y is, ``(g,)``.
+    """
+    starts = np.flatnonzero(np.append(True, (np.diff(y, axis=0) != 0.0).any(axis=1)))
+    x, y = x[starts].astype(np.float64), y[starts].astype(np.float64)
+    directions = {j: np.arctan2(x[:, j + 1], x[:, j]) for j in _directions(x)}
+    turns = []
+    for entry in _directions(y):
+        first = int(own[entry])
+        if own[entry + 1] != first + 1 or first not in directions:
+            continue
+        becomes = np.arctan2(y[:, entry + 1], y[:, entry])
+        turned = _mean_square(becomes - directions[first])
+        candidates = [
+            _candidate(entry, source, mirrored, fold, becomes - (-angle if mirrored else angle))
+            for source, angle in directions.items()
+            if source != first and abs(np.exp(1j * angle).mean()) < _SAME_WAY
+            for mirrored in (False, True)
+            for fold in _FOLDS
+        ]
+        if not candidates or turned < _LEAST_TURN_RAD**2:
+            continue
+        length, left, turn = max(candidates, key=lambda candidate: candidate[0])
+        if len(starts) * length**2 > _CHANCE and left < _UNEXPLAINED * turned:
+            turns.append(turn)
+    return turns
+
+
+def _candidate(entry: int, source: int, mirrored: bool, fold: int, difference: np.ndarray) -> tuple[float, float, Turn]:
+    """R, the mean squared angle that is left, up to the symmetry, and the rule."""
+    resultant = np.exp(1j * fold * difference).mean()
+    offset = float(np.angle(resultant)) / fold
+    left = _mean_square(fold * (difference - offset)) / fold**2
+    return float(abs(resultant)), left, Turn(entry, source, mirrored, fold, offset)
+
+
+def _directions(x: np.ndarray) -> Iterator[int]:
+    """First entries of the pairs that lie on the unit circle."""
+    squares = x**2
+    for j in range(x.shape[1] - 1):
+        if np.abs(squares[:, j] + squares[:, j + 1] - 1.0).mean() < _UNIT_TOLERANCE:
+            yield j
+
+
+def _mean_square(angle: np.ndarray) -> float:
+    wrapped = (angle + np.pi) % (2.0 * np.pi) - np.pi
+    return float((wrapped**2).mean())
