@@ -302,7 +302,8 @@ class TaskSettings(Checked):
     # Share of the draws put on trajectories that succeed, at least; ours: few do, and they say most. 0: all alike.
     success_share: float = bounded(0.0, 0.0, 1.0)
     # Where the learned goal starts, in every arm alike; ours. `success`: at the states in which trajectories succeed (their
-    # mean; for an affine map, a sparse fit of what changes until then: `am_ray.core.sparse_map`). `mean`: at the mean of the data.
+    # mean; for an affine map, a sparse fit of what changes until then, and directions that turn along others: `am_ray.core.sparse_map`,
+    # `am_ray.core.turns`). `mean`: at the mean of the data.
     goal_start: Literal["success", "mean"] = "success"
     # The share of the squared error that a weight of that fit, or another entry's value, must take off to be kept, times the number of trajectories
     # that succeed.
