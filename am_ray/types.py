@@ -136,7 +136,7 @@ class DataStatistics:
 
 @dataclass(frozen=True)
 class TaskExamples:
-    """Pairs of a state and the goal that its trajectory led to when it fulfilled a downstream task.
+    """Pairs of a state and the goal that its trajectory led to when it fulfilled a downstream task; those of a trajectory in a row, from its start on.
 
     Attributes:
         observations: One-dimensional observation features, each ``(n, s)`` float32.

@@ -12,8 +12,8 @@ from study.sweeps import SweepRow
 from study.texts import difference_text, rate_text, task_title
 
 CURVES_TABLE = "learning_curves"
-GOALS = 100  # of each task, the first of those that the end is evaluated on
-UPDATES = (5_000, 10_000, 20_000)  # on the way; multiples of training.checkpoint_every
+CURVE_GOALS = 100  # of each task, the first of those that the end is evaluated on
+CURVE_UPDATES = (5_000, 10_000, 20_000)  # on the way; multiples of training.checkpoint_every
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class CurveRow:
         if trained is None:
             return None
         if self.updates == trained.updates:
-            return _first_starts(trained, GOALS)
+            return _first_starts(trained, CURVE_GOALS)
         found = {seed: read_json(runs / self.evaluation(seed)) for seed in self.seeds}
         evaluations = {seed: content for seed, content in found.items() if content}
         minutes = trained.minutes * self.updates / trained.updates
@@ -72,7 +72,7 @@ class CurveRow:
 
 def curve_rows(*curves: tuple[str, str], end: int) -> tuple[CurveRow, ...]:
     """The points of curves, each ``(method, sweep)`` of ``end`` updates."""
-    return tuple(CurveRow(*curve, updates) for curve in curves for updates in (*UPDATES, end))
+    return tuple(CurveRow(*curve, updates) for curve in curves for updates in (*CURVE_UPDATES, end))
 
 
 def curves_of(cells: Mapping[str, Cell]) -> dict[str, dict[int, Cell]]:

@@ -90,9 +90,12 @@ def evaluated_cell(evaluations: Mapping[int, Mapping[str, Any]], *, updates: int
     """
     seeds = tuple(sorted(evaluations))
     asked = [_asked(evaluations[seed]) for seed in seeds]
-    if any(other != asked[0] for other in asked):
+    actings = {evaluations[seed]["acting"] for seed in seeds} - {
+        None
+    }  # before 2026-11-28 it was null where nothing was asked for
+    if any(other != asked[0] for other in asked) or len(actings) > 1:
         raise ValueError(
-            f"evaluations of one row, training seeds {seeds}: got {asked}; expected the same starts and the same acting of all. "
+            f"evaluations of one row, training seeds {seeds}: got {asked}, acting by {sorted(actings)}; expected the same starts and the same acting of all. "
             f"Delete those that differ and run the study again."
         )
     first = evaluations[seeds[0]]
@@ -107,7 +110,7 @@ def evaluated_cell(evaluations: Mapping[int, Mapping[str, Any]], *, updates: int
 def _asked(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """What an evaluation was asked for."""
     numbers = {name: len(task["outcomes"]) for name, task in evaluation["tasks"].items()}
-    return {name: evaluation[name] for name in ("seed", "max_steps", "acting")} | {"episodes": numbers}
+    return {name: evaluation[name] for name in ("seed", "max_steps")} | {"episodes": numbers}
 
 
 def evaluation_source(evaluation: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.conditions import IMAGE, STATE, Conditions
-from study.curves import GOALS
+from study.curves import CURVE_GOALS
 from study.images import IMAGE_ROWS, ImageRow
 from study.tables import acting_rows, curve_points
 
@@ -152,7 +152,7 @@ def _on_the_way(folders: Folders, sweep: str) -> list[Step]:
             f"evaluate {row.key} after {row.updates} updates, seed {seed}",
             folders.runs / row.checkpoint(seed),
             folders.runs / row.evaluation(seed),
-            episodes=GOALS,
+            episodes=CURVE_GOALS,
         )
         for row in curve_points(sweep)
         for seed in row.seeds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from study.curves import CURVES_TABLE, UPDATES, CurveRow, curve_rows
+from study.curves import CURVE_UPDATES, CURVES_TABLE, CurveRow, curve_rows
 from study.images import IMAGE_ROWS, IMAGES_TABLE, ImageRow
 from study.sweeps import SweepRow
 
@@ -89,4 +89,4 @@ def acting_rows(sweep: str) -> list[SweepRow]:
 def curve_points(sweep: str) -> list[CurveRow]:
     """The points of a sweep's curve that its own evaluation does not give."""
     rows = [row for table in TABLES for row in table.rows if isinstance(row, CurveRow)]
-    return [row for row in rows if row.sweep == sweep and row.updates in UPDATES]
+    return [row for row in rows if row.sweep == sweep and row.updates in CURVE_UPDATES]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,21 @@ class TaskStart:
             start_task_at(model, self.goal, self.examples, weight_cost=self.weight_cost)
 
 
+@dataclass(frozen=True)
+class _Head:
+    """The head of an auxiliary cloning loss, and whether it acts."""
+
+    settings: CloningSettings
+    acts: bool
+
+    @classmethod
+    def of(cls, settings: AlgorithmSettings) -> _Head | None:
+        if not settings.critic.cloning_weight:
+            return None
+        # `act` is of behaviour cloning alone
+        return cls(replace(settings.cloning, act=CloningSettings().act), settings.critic.acting != "cem")
+
+
 def task_start(path: str, task: TaskSettings, settings: AlgorithmSettings, skip_bad_files: bool = False) -> TaskStart:
     """The start that the settings describe.
 
@@ -68,8 +83,7 @@ def task_start(path: str, task: TaskSettings, settings: AlgorithmSettings, skip_
         DatasetError: The labelled or the auxiliary data cannot be read.
     """
     initial = str(find_checkpoint(task.initial)) if task.initial else ""
-    head = None if settings.critic.acting == "cem" else settings.cloning
-    return _task_start(path, task, initial, settings.model, head, skip_bad_files, read_manifest(path))
+    return _task_start(path, task, initial, settings.model, _Head.of(settings), skip_bad_files, read_manifest(path))
 
 
 @lru_cache(maxsize=4)
@@ -78,7 +92,7 @@ def _task_start(
     task: TaskSettings,
     initial: str,
     model: ModelSettings,
-    head: CloningSettings | None,
+    head: _Head | None,
     skip_bad_files: bool,
     manifest: Manifest,
 ) -> TaskStart:
@@ -124,17 +138,20 @@ def _check_fits(
         )
 
 
-def _check_head(where: str, settings: AlgorithmSettings, head: CloningSettings) -> None:
-    """The head that acting takes: its average is kept only where it acted in pre-training, too."""
-    if settings.critic.acting == "cem":
+def _check_head(where: str, settings: AlgorithmSettings, head: _Head) -> None:
+    """The average of a head is kept only where it acted in pre-training, too; and the two are one network."""
+    before = _Head.of(settings)
+    if head.acts and (before is None or not before.acts):
         raise CheckpointError(
             f"{where}: trained with critic.acting: cem, so it has no cloning head that acts; fine-tuning is to act by one. Set "
             f"algorithm.critic.acting: cem, or pre-train with likely."
         )
-    before, now = to_mapping(settings.cloning), to_mapping(head)
-    wrong = [f"cloning.{name} = {before[name]!r}, here {now[name]!r}" for name in now if before[name] != now[name]]
+    if before is None:
+        return
+    was, now = to_mapping(before.settings), to_mapping(head.settings)
+    wrong = [f"cloning.{name} = {was[name]!r}, here {now[name]!r}" for name in now if was[name] != now[name]]
     if wrong:
         raise CheckpointError(
-            f"{where}: trained with {'; '.join(wrong)}; acting by the cloning head needs the same. Set algorithm.cloning as in the "
-            f"pre-training."
+            f"{where}: trained with {'; '.join(wrong)}; the auxiliary head needs the same. Set algorithm.cloning as in the "
+            f"pre-training, or critic.cloning_weight: 0."
         )

@@ -15,13 +15,13 @@ from am_ray.arrays import Float
 
 # Symmetries that are looked for: none, half a turn (a box), quarter turns (a square).
 _FOLDS = (1, 2, 4)
-# Two neighbouring entries are a direction if the sum of their squares is so near to 1 on average ...
+# Two neighbouring entries are a direction if the sum of their squares is so near to 1 on average.
 _UNIT_TOLERANCE = 0.05
-# ... and can be what another one turns along if they do not always point the same way (R, see below).
+# Nothing turns along a direction that is the same, up to the symmetry, in all examples: R, see below.
 _SAME_WAY = 0.95
-# Of n R^2, R the mean resultant length: chance alone gives more than this with probability exp(-5), for each of some dozens of candidates.
+# Of n R^2, R the mean resultant length: angles that differ by chance give more than this with probability exp(-5), for each of some dozens of candidates.
 _CHANCE = 5.0
-# A turn is made if the rule leaves less than this share of its mean square, and that is not less than the square of this.
+# The rule leaves less than this share of the mean square of the turn, and of what one direction for all would leave; a turn is at least so large.
 _UNEXPLAINED = 0.5
 _LEAST_TURN_RAD = 0.1
 
@@ -49,8 +49,11 @@ def find_turns(x: Float[np.ndarray, "n s"], y: Float[np.ndarray, "n g"], own: np
     """The directions among the entries of y that turn along one of x.
 
     Of all sources, senses and symmetries the one with the largest mean resultant length R of fold * (difference of angles) is taken, if
-    n R^2 is above 5 (Rayleigh's test) and the rule leaves less than half of the mean squared turn. Rows that follow one another with the same y
-    are states of one trajectory, of which the first counts.
+
+    - n R^2 is above 5 (Rayleigh's test against differences by chance), and R above that of fold * (angle of y) alone;
+    - the rule leaves less than half of the mean squared turn, and of what one direction for all would leave.
+
+    Rows that follow one another with the same y are states of one trajectory, of which the first counts.
 
     Args:
         x: Inputs in the data's units; n at least 1.
@@ -60,34 +63,43 @@ def find_turns(x: Float[np.ndarray, "n s"], y: Float[np.ndarray, "n g"], own: np
     starts = np.flatnonzero(np.append(True, (np.diff(y, axis=0) != 0.0).any(axis=1)))
     x, y = x[starts].astype(np.float64), y[starts].astype(np.float64)
     directions = {j: np.arctan2(x[:, j + 1], x[:, j]) for j in _directions(x)}
-    turns = []
+    turns: list[Turn] = []
     for entry in _directions(y):
         first = int(own[entry])
-        if own[entry + 1] != first + 1 or first not in directions:
+        follows = own[entry + 1] == first + 1 and first in directions
+        if not follows or (turns and turns[-1].entry == entry - 1):
             continue
         becomes = np.arctan2(y[:, entry + 1], y[:, entry])
         turned = _mean_square(becomes - directions[first])
         candidates = [
             _candidate(entry, source, mirrored, fold, becomes - (-angle if mirrored else angle))
             for source, angle in directions.items()
-            if source != first and abs(np.exp(1j * angle).mean()) < _SAME_WAY
+            if source != first
             for mirrored in (False, True)
             for fold in _FOLDS
+            if _along(fold, angle)[0] < _SAME_WAY
         ]
         if not candidates or turned < _LEAST_TURN_RAD**2:
             continue
         length, left, turn = max(candidates, key=lambda candidate: candidate[0])
-        if len(starts) * length**2 > _CHANCE and left < _UNEXPLAINED * turned:
+        explains = left < _UNEXPLAINED * min(turned, _along(1, becomes)[1])
+        beats_constant = length > _along(turn.fold, becomes)[0]
+        if explains and beats_constant and len(starts) * length**2 > _CHANCE:
             turns.append(turn)
     return turns
 
 
 def _candidate(entry: int, source: int, mirrored: bool, fold: int, difference: np.ndarray) -> tuple[float, float, Turn]:
-    """R, the mean squared angle that is left, up to the symmetry, and the rule."""
-    resultant = np.exp(1j * fold * difference).mean()
-    offset = float(np.angle(resultant)) / fold
-    left = _mean_square(fold * (difference - offset)) / fold**2
-    return float(abs(resultant)), left, Turn(entry, source, mirrored, fold, offset)
+    """R, the mean squared angle that is left, and the rule."""
+    length, left, offset = _along(fold, difference)
+    return length, left, Turn(entry, source, mirrored, fold, offset)
+
+
+def _along(fold: int, angle: np.ndarray) -> tuple[float, float, float]:
+    """The mean resultant length of angles up to a symmetry, their mean square around their mean, and this."""
+    resultant = np.exp(1j * fold * angle).mean()
+    mean = float(np.angle(resultant)) / fold
+    return float(abs(resultant)), _mean_square(fold * (angle - mean)) / fold**2, mean
 
 
 def _directions(x: np.ndarray) -> Iterator[int]:

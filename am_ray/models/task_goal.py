@@ -25,10 +25,10 @@ _CLIP = 10.0  # of standardised states, as in the encoder
 
 
 class TaskGoal(nn.Module):
-    """A learned goal, in standardised units: ``tensor`` (+ ``weight`` @ state, for one-dimensional features if affine).
+    """A learned goal, in standardised units: ``tensor`` (+ ``weight`` @ state, for one-dimensional features if affine), around the data's mean.
 
-    It starts at 0: the data's mean, grey images; where an affine goal has a turn, at the direction that this gives. It lies inside the
-    encoder, so each averaged copy of a network has an averaged goal of its own.
+    It starts at 0: the mean, grey images. In the entries of a pair that turns (`am_ray.core.turns`) it is around the direction that this gives, in
+    the data's units. It lies inside the encoder, so each averaged copy of a network has an averaged goal of its own.
     """
 
     def __init__(self, spec: DataSpec, statistics: DataStatistics, *, affine: bool = False) -> None:
@@ -56,11 +56,12 @@ class TaskGoal(nn.Module):
     def forward(self, observation: Mapping[str, Tensor], goal: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The goal features ``(b, ...)``, with the learned goal in the rows that ``goal[TASK]`` marks."""
         is_task = goal[TASK]
+        state = self._state(observation) if self.weight else None
         filled = {}
         for name in self.names:
             own, mean = self.tensor[name], self.get_buffer(f"{name}_mean")
-            if name in self.weight:
-                own = own + self._state(observation) @ self.weight[name].T
+            if state is not None and name in self.weight:
+                own = own + state @ self.weight[name].T
                 mean = self._turned(name, mean, observation)
             own = own * self.get_buffer(f"{name}_std") + mean
             rows = is_task.reshape(-1, *[1] * (goal[name].dim() - 1))
@@ -73,8 +74,8 @@ class TaskGoal(nn.Module):
 
         Args:
             goal: In the data's units.
-            examples: States and the goals that they led to, those of one trajectory in a row; an affine map and turns are fitted to them, and where they say little,
-                the goal is the state as it is.
+            examples: States and the goals that they led to; an affine map and turns are fitted to them, and where they say little, the goal
+                is the state as it is.
             weight_cost: Of that fit; see `am_ray.core.sparse_map`.
         """
         for name in self.names:
@@ -118,16 +119,18 @@ class TaskGoal(nn.Module):
                 values[turn.entry : turn.entry + 2] = 0.0
 
     def _turned(self, name: str, mean: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
-        """``(b, g)``: the mean, and in the entries of pairs that turn the direction that they turn to."""
+        """The mean ``(g,)``, or, if pairs turn, ``(b, g)`` with the direction that they turn to in their entries."""
         source = self.get_buffer(f"{name}_turn_source")
+        entry = (source >= 0).nonzero().squeeze(1)
+        if not len(entry):
+            return mean
         state = torch.cat([observation[n] for n in self.inputs], dim=-1)
-        angle = _angle(state, source.clamp_min(0)) * self.get_buffer(f"{name}_turn_sense")
-        angle = angle + self.get_buffer(f"{name}_turn_offset")
-        step = self.get_buffer(f"{name}_turn_step")
-        angle = angle + step * torch.round((_angle(state, self.get_buffer(f"{name}_own")) - angle) / step)
-        is_first = source >= 0
-        is_second = is_first.roll(1)
-        return torch.where(is_first, angle.cos(), torch.where(is_second, angle.sin().roll(1, dims=-1), mean))
+        sense, offset, step = (self.get_buffer(f"{name}_turn_{of}")[entry] for of in ("sense", "offset", "step"))
+        angle = sense * _angle(state, source[entry]) + offset
+        angle = angle + step * torch.round((_angle(state, self.get_buffer(f"{name}_own")[entry]) - angle) / step)
+        goal = mean.expand(len(state), -1).clone()
+        goal[:, entry], goal[:, entry + 1] = angle.cos(), angle.sin()
+        return goal
 
     def _state(self, observation: Mapping[str, Tensor]) -> Tensor:
         parts = [
@@ -138,9 +141,8 @@ class TaskGoal(nn.Module):
 
 
 def _angle(state: Tensor, first: Tensor) -> Tensor:
-    """Of the pairs of entries that begin at these, ``(b, g)``; what follows the last entry does not matter."""
-    second = (first + 1).clamp_max(state.shape[-1] - 1)
-    return torch.atan2(state[..., second], state[..., first])
+    """Of the pairs of entries (cos, sin) that begin at these, ``(b, m)``."""
+    return torch.atan2(state[:, first + 1], state[:, first])
 
 
 def start_task_at(

@@ -19,6 +19,8 @@ _COPIES = {
 }
 # A head that learns by an auxiliary loss, and its average, which acts if the settings say so.
 _AUXILIARY = "cloning_head."
+# Buffers of `TaskGoal`; a fresh network has no turns.
+_TURN = "_turn_"
 _AUXILIARY_PARTS = (_AUXILIARY, "acting_cloning_head.")
 
 
@@ -46,14 +48,19 @@ def with_copies(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def load_weights(model: nn.Module, weights: Mapping[str, np.ndarray], *, where: str) -> None:
     """Copies the weights into the model; every key and shape must agree, for a partial load would pass silently.
 
-    A head of an auxiliary loss may be on either side alone: the model keeps its own, or does without.
+    A head of an auxiliary loss may be on either side alone: the model keeps its own, or does without. Weights of a downstream task from before
+    its goal could turn have no turns: the model has none either.
 
     Raises:
         CheckpointError: A key is missing, left over or of another shape.
     """
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     weights = {name: value for name, value in weights.items() if name in own or not name.startswith(_AUXILIARY_PARTS)}
-    kept = {n: value for n, value in model.state_dict().items() if n.startswith(_AUXILIARY) and n not in weights}
+    kept = {
+        name: value
+        for name, value in model.state_dict().items()
+        if name not in weights and (name.startswith(_AUXILIARY) or _TURN in name)
+    }
     found = {name: value.shape for name, value in weights.items()} | {n: tuple(x.shape) for n, x in kept.items()}
     wrong = [
         f"{name} is {found.get(name, 'missing')}, expected {own.get(name, 'none')}"

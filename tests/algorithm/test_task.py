@@ -192,7 +192,7 @@ def test_a_head_that_acts_is_that_of_the_pretraining(labelled: str, point_world:
         (
             "likely",
             ["algorithm.cloning.num_components=3"],
-            r"cloning\.num_components = 5, here 3; acting by the cloning head",
+            r"cloning\.num_components = 5, here 3; the auxiliary head",
         ),
     ):
         settings = settings_of(labelled, *TASK, *likely, f"task.initial={tmp_path / name}", *changes)

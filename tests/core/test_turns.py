@@ -65,7 +65,33 @@ def test_what_stays_or_is_no_direction_does_not_turn() -> None:
     assert find_turns(x, longer, OWN) == []
     # The goal has these entries in another order, which is no pair.
     assert find_turns(x, y[:, [1, 0]], np.array([1, 0])) == []
-    # One object that always lies the same way is nothing to turn along.
-    same = x.copy()
-    same[:, 3:7] = [1.0, 0.0, 1.0, 0.0]
-    assert find_turns(same, y, OWN) == []
+
+
+def test_what_always_ends_in_one_direction_is_left_to_constants() -> None:
+    found = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        x, y = hand_and_objects(rng, 12, fold=2, offset=0.0, noise=0.1)
+        yaw, thing = 0.9 + 0.02 * rng.normal(size=12), 0.4 * rng.normal(size=12)
+        y[:, 0], y[:, 1] = np.sin(yaw), np.cos(yaw)
+        # An object that lies nearly the same way each time, and two entries of which one is 1 and the other 0.
+        x[:, 5], x[:, 6] = np.cos(thing), np.sin(thing)
+        x[:, 3], x[:, 4] = np.arange(12) % 2, 1 - np.arange(12) % 2
+        y[:, 3:7] = x[:, 3:7]
+        found += bool(find_turns(x, y, OWN))
+    assert found == 0
+    # Up to half turns: a hand that ends along one axis whatever lies there.
+    x, y = hand_and_objects(np.random.default_rng(0), 40, fold=2, offset=0.0, noise=0.1)
+    yaw = np.pi * (np.arange(40) % 2) + 0.7
+    y[:, 0], y[:, 1] = np.sin(yaw), np.cos(yaw)
+    x[:, 5], x[:, 6] = y[:, 5], y[:, 6] = 1.0, 0.0
+    assert find_turns(x, y, OWN) == []
+
+
+def test_pairs_do_not_overlap() -> None:
+    # Three entries that are 0, +-1, 0 or so: both pairs lie on the unit circle; the first that turns is taken.
+    x, y = hand_and_objects(np.random.default_rng(3), 40, fold=1, offset=0.0, noise=0.05)
+    sine, cosine = (values[:, [0]] for values in (y, np.roll(y, -1, axis=1)))
+    wide_x, wide_y = np.concatenate([x[:, :2], x[:, [0]], x], axis=1), np.concatenate([sine, cosine, sine, y], axis=1)
+    entries = [turn.entry for turn in find_turns(wide_x, wide_y, np.arange(11))]
+    assert entries == [0, 3]

@@ -12,6 +12,7 @@ from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.critic import Critic
 from am_ray.models.policy import GoalConditionedPolicy, build_model
 from am_ray.models.task_goal import TaskGoal, start_task_at, with_task
+from am_ray.models.weights import load_weights
 from am_ray.settings import AlgorithmSettings, CriticLossSettings, ModelSettings
 from am_ray.types import (
     DataSpec,
@@ -166,6 +167,16 @@ def test_a_hand_turns_along_an_object_to_the_nearer_side_and_what_else_is_fitted
         goal = with_task({"state": torch.zeros(50, 3)}, torch.ones(50, dtype=torch.bool))
         filled = critic.encoder.task(observation, goal)["state"]
         assert torch.allclose(filled, torch.from_numpy(grasp(hand, thing)), atol=0.02)
+
+
+def test_weights_from_before_goals_could_turn_have_no_turns() -> None:
+    model = _model()
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    assert any("_turn_" in name for name in weights)
+    before = {name: value for name, value in weights.items() if "_turn_" not in name}
+    other = _model()
+    load_weights(other, before, where="an old run")
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def test_a_tensor_takes_the_mean_of_the_examples_and_no_state_moves_it() -> None:

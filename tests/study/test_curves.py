@@ -12,7 +12,7 @@ from am_ray.evaluation.tasks import episode_seeds
 from am_ray.settings_reader import read_settings
 from am_ray.strict_yaml import load_yaml
 from am_ray.study_settings import StudySettings
-from study.curves import CURVES_TABLE, GOALS, UPDATES, CurveRow, curve_rows, curves_of
+from study.curves import CURVE_GOALS, CURVE_UPDATES, CURVES_TABLE, CurveRow, curve_rows, curves_of
 from study.plan import EVALUATION_SEED, Folders, state_steps
 from study.report import write_report
 from study.tables import TABLES, curve_points
@@ -27,7 +27,7 @@ OURS, CLONING = "tray_play_10k_likely", "tray_play_10k_cloning"
 def test_the_runs_keep_the_checkpoints_that_a_curve_shows(sweep: str) -> None:
     path = ROOT / "tune_configs" / "study" / f"{sweep}.yaml"
     training = read_settings(StudySettings, load_yaml(path), str(path)).training
-    assert all(updates % training.checkpoint_every == 0 for updates in UPDATES)
+    assert all(updates % training.checkpoint_every == 0 for updates in CURVE_UPDATES)
     assert training.keep_checkpoints >= training.updates // training.checkpoint_every
     assert max(row.updates for row in ROWS if row.sweep == sweep) == training.updates
 
@@ -36,20 +36,20 @@ def test_every_point_on_the_way_is_evaluated_by_a_step() -> None:
     commands = [step.command for step in state_steps(Folders(Path("data"), Path("runs")))]
     for sweep in (OURS, CLONING):
         points = curve_points(sweep)
-        assert [row.updates for row in points] == list(UPDATES)
+        assert [row.updates for row in points] == list(CURVE_UPDATES)
         for row in points:
             for seed in row.seeds:
                 checkpoint = f"runs/{sweep}/trials/seed={seed}/checkpoint-{row.updates:09d}"
                 (command,) = [command for command in commands if command[2] == checkpoint]
-                assert command[command.index("--episodes") + 1] == str(GOALS)
+                assert command[command.index("--episodes") + 1] == str(CURVE_GOALS)
                 assert command[-1] == f"runs/{row.evaluation(seed)}"
 
 
 def write_runs(runs: Path) -> None:
     """Two trainings of 30,000 updates: 130 goals at the end, of which the last 30 fail; two points of one and one of the other."""
-    seeds = episode_seeds(EVALUATION_SEED, TASK, GOALS + 30)
+    seeds = episode_seeds(EVALUATION_SEED, TASK, CURVE_GOALS + 30)
     for sweep in (OURS, CLONING):
-        write_sweep(runs / sweep, {(0.0, seed): "1" * GOALS + "0" * 30 for seed in (0, 1)}, seeds=seeds)
+        write_sweep(runs / sweep, {(0.0, seed): "1" * CURVE_GOALS + "0" * 30 for seed in (0, 1)}, seeds=seeds)
         results: dict[str, Any] = json.loads((runs / sweep / "results.json").read_text())
         for trial in results["trials"]:
             trial["update"] = 30_000
@@ -57,7 +57,7 @@ def write_runs(runs: Path) -> None:
     for sweep, updates, outcomes in ((OURS, 5_000, "1000"), (OURS, 20_000, "1110"), (CLONING, 20_000, "1000")):
         for seed in (0, 1):
             row = CurveRow("a curve", sweep, updates)
-            write_evaluation(runs / row.evaluation(seed), outcomes * (GOALS // 4))
+            write_evaluation(runs / row.evaluation(seed), outcomes * (CURVE_GOALS // 4))
 
 
 def test_a_curve_ends_with_what_its_sweep_says_of_the_same_goals(tmp_path: Path) -> None:

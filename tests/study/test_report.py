@@ -172,6 +172,11 @@ def test_image_policies_are_compared_by_seed_and_start_and_stay_as_published(tmp
         json.loads((results / "tray_play_images.json").read_text())["sweeps"]["actionable_models_cem"]["acting"]
         == "cem"
     )
+    write_evaluation(
+        tmp_path / "a" / ours.evaluation(1), "1111" * 10, acting="likely"
+    )  # the other one, of before, says nothing
+    assert ours.cell(tmp_path / "a") is not None
+    write_evaluation(tmp_path / "a" / ours.evaluation(0), "1111" * 10, acting="likely")
     others: list[dict[str, Any]] = [{"seed": 1}, {"acting": "cem"}, {"max_steps": 60}]
     for other in others:
         write_evaluation(tmp_path / "a" / ours.evaluation(1), "1111" * 10, **other)
