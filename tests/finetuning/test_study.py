@@ -70,8 +70,12 @@ def test_the_number_of_successes_in_the_labelled_data_is_that_of_the_data(
 def test_parameters_are_those_that_are_trained(finished: tuple[Path, list[dict[str, Any]]]) -> None:
     weights = read_checkpoint(finished[1][0]["checkpoint"]).state.weights
     critic = [value for name, value in weights.items() if name.startswith("critic.")]
-    # Scales of the data, and the entries that are compared with the goal, are no parameters.
-    fixed = [v for n, v in weights.items() if n.startswith("critic.") and n.split(".")[-1] in _BUFFERS]
+    # Scales of the data, the entries that are compared with the goal, and its turns are no parameters.
+    fixed = [
+        value
+        for name, value in weights.items()
+        if name.startswith("critic.") and (name.split(".")[-1] in _BUFFERS or "_turn_" in name)
+    ]
     assert finished[1][0]["parameters"] == sum(v.size for v in critic) - sum(v.size for v in fixed)
 
 
