@@ -21,7 +21,7 @@ _UNIT_TOLERANCE = 0.05
 _SAME_WAY = 0.95
 # Of n R^2, R the mean resultant length: angles that differ by chance give more than this with probability exp(-5), for each of some dozens of candidates.
 _CHANCE = 5.0
-# The rule leaves less than this share of the mean square of the turn, and of what one direction for all would leave; a turn is at least so large.
+# The rule leaves less than this share of the mean square of the turn; a turn is at least so large.
 _UNEXPLAINED = 0.5
 _LEAST_TURN_RAD = 0.1
 
@@ -50,8 +50,9 @@ def find_turns(x: Float[np.ndarray, "n s"], y: Float[np.ndarray, "n g"], own: np
 
     Of all sources, senses and symmetries the one with the largest mean resultant length R of fold * (difference of angles) is taken, if
 
-    - n R^2 is above 5 (Rayleigh's test against differences by chance), and R above that of fold * (angle of y) alone;
-    - the rule leaves less than half of the mean squared turn, and of what one direction for all would leave.
+    - n R^2 is above 5 (Rayleigh's test against differences by chance);
+    - R is above that of fold * (angle of y) alone: one direction for all would not do as well;
+    - the rule leaves less than half of the mean squared turn.
 
     Rows that follow one another with the same y are states of one trajectory, of which the first counts.
 
@@ -82,7 +83,7 @@ def find_turns(x: Float[np.ndarray, "n s"], y: Float[np.ndarray, "n g"], own: np
         if not candidates or turned < _LEAST_TURN_RAD**2:
             continue
         length, left, turn = max(candidates, key=lambda candidate: candidate[0])
-        explains = left < _UNEXPLAINED * min(turned, _along(1, becomes)[1])
+        explains = left < _UNEXPLAINED * turned
         beats_constant = length > _along(turn.fold, becomes)[0]
         if explains and beats_constant and len(starts) * length**2 > _CHANCE:
             turns.append(turn)

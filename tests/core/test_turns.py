@@ -63,8 +63,10 @@ def test_what_stays_or_is_no_direction_does_not_turn() -> None:
     assert find_turns(x, x, OWN) == []
     longer = y * np.array([2.0, 2.0, 1, 1, 1, 1, 1, 1])
     assert find_turns(x, longer, OWN) == []
-    # The goal has these entries in another order, which is no pair.
-    assert find_turns(x, y[:, [1, 0]], np.array([1, 0])) == []
+    # A goal of the sine and another entry that equals the cosine has no pair of neighbours.
+    wide = np.concatenate([x, x[:, [1]]], axis=1)
+    assert find_turns(wide, y[:, [0, 1]], np.array([0, 8])) == []
+    assert find_turns(wide, y[:, [0, 1]], np.array([0, 1])) != []
 
 
 def test_what_always_ends_in_one_direction_is_left_to_constants() -> None:
@@ -88,8 +90,37 @@ def test_what_always_ends_in_one_direction_is_left_to_constants() -> None:
     assert find_turns(x, y, OWN) == []
 
 
+def test_a_turn_of_which_the_rule_leaves_more_than_half_is_not_made() -> None:
+    rng = np.random.default_rng(4)
+    x, _ = hand_and_objects(rng, 40, fold=2, offset=0.0, noise=0.0)
+    yaw = np.arctan2(x[:, 6], x[:, 5]) + 0.2 * rng.normal(size=40)
+    for spread, is_made in ((0.2, False), (0.6, True)):  # of the hand around where it ends
+        hand = yaw + spread * rng.normal(size=40)
+        before = np.concatenate([np.stack([np.sin(hand), np.cos(hand)], axis=1), x[:, 2:]], axis=1)
+        after = np.concatenate([np.stack([np.sin(yaw), np.cos(yaw)], axis=1), x[:, 2:]], axis=1)
+        assert bool(find_turns(before, after, OWN)) is is_made
+
+
+def test_what_is_the_same_in_all_examples_does_not_hide_what_is_not() -> None:
+    # The object lies along the walls or nearly, so that a direction that never changes (a flag beside a small number) is a good guess up to quarter turns.
+    found = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x, y = hand_and_objects(rng, 16, fold=2, offset=0.0, noise=0.0)
+        thing = np.pi / 2 * rng.integers(0, 4, 16) + 0.05 * rng.normal(size=16)
+        hand = np.arctan2(x[:, 0], x[:, 1])
+        yaw = thing + 0.2 * rng.normal(size=16)
+        yaw += np.pi * np.round((hand - yaw) / np.pi)
+        for values in (x, y):
+            values[:, 3], values[:, 4] = 1.0, 0.05 * rng.normal(size=16)
+            values[:, 5], values[:, 6] = np.cos(thing), np.sin(thing)
+        y[:, 0], y[:, 1] = np.sin(yaw), np.cos(yaw)
+        found += [(turn.entry, turn.source) for turn in find_turns(x, y, OWN)] == [(0, 5)]
+    assert found == 20
+
+
 def test_pairs_do_not_overlap() -> None:
-    # Three entries that are 0, +-1, 0 or so: both pairs lie on the unit circle; the first that turns is taken.
+    # (sin, cos, sin): both pairs lie on the unit circle, and the first that turns is taken.
     x, y = hand_and_objects(np.random.default_rng(3), 40, fold=1, offset=0.0, noise=0.05)
     sine, cosine = (values[:, [0]] for values in (y, np.roll(y, -1, axis=1)))
     wide_x, wide_y = np.concatenate([x[:, :2], x[:, [0]], x], axis=1), np.concatenate([sine, cosine, sine, y], axis=1)
