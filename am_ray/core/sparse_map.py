@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -50,6 +51,9 @@ def sparse_change(
     Where the smallest value is more than half of the mean squared change of the entry, the entry stays as it is in x: a change that is half
     noise is better not made. Nor is one whose root mean square is less than a tenth of a standard deviation.
 
+    At last an entry beside one that takes another's value takes the value beside that one, whatever else was found for it, if this explains half of
+    what the mean leaves there, too: what comes to an object along one axis comes to it along the next.
+
     Args:
         x: Inputs, standardised; n at least 1.
         y: What they become, each entry in units of its own entry of x.
@@ -62,36 +66,76 @@ def sparse_change(
     Returns:
         The map, r included.
     """
-    ones = np.ones((len(x), 1))
-    x, y = np.concatenate([ones, x.astype(np.float64)], axis=1), y.astype(np.float64)
+    x = np.concatenate([np.ones((len(x), 1)), x.astype(np.float64)], axis=1)
+    y = y.astype(np.float64)
     moments = x.T @ x / len(x)
-    rows = []
-    for values, entry in zip(y.T, own, strict=True):
-        # As maps: the row of an entry of x, in units of this one.
-        copies = np.concatenate([((mean - mean[entry]) / std[entry])[:, None], np.diag(std / std[entry])], axis=1)
-        rows.append(_row(x, values, moments, copies, int(entry), cost))
-    found = np.stack(rows)
-    return AffineMap(found[:, 0], found[:, 1:])
+    entries = [_Entry(x, y[:, j], int(own[j]), mean, std, cost) for j in range(len(own))]
+    fits = [entry.fit(moments) for entry in entries]
+    rows = np.stack([row for row, _ in fits])
+    taken = [value for _, value in fits]
+    for j, value in enumerate(taken):
+        for step in (-1, 1) if value >= 0 else ():
+            beside, next_value = j + step, value + step
+            follows = 0 <= beside < len(own) and own[beside] == own[j] + step and 0 <= next_value < len(mean)
+            if follows and taken[beside] < 0 and entries[beside].changes and entries[beside].takes(next_value):
+                rows[beside] = entries[beside].copies[next_value]
+    return AffineMap(rows[:, 0], rows[:, 1:])
 
 
-def _row(x: np.ndarray, y: np.ndarray, moments: np.ndarray, copies: np.ndarray, own: int, cost: float) -> np.ndarray:
-    errors = ((y[:, None] - x @ copies.T) ** 2).mean(axis=0)
-    unchanged: np.ndarray = copies[own]
-    change = float(errors[own])
-    if change < _LEAST_CHANGE**2:
-        return unchanged
-    candidates = []
-    for start in (unchanged, np.zeros_like(unchanged)):
-        left = y - x @ start
-        row = _sparse(moments, x.T @ left / len(x), cost * float((left**2).mean()))
-        weights = float((row**2 / (row**2 + _FLOOR**2)).sum())
-        candidates.append((float(((left - x @ row) ** 2).mean()) * (1.0 + cost * weights), start + row))
-    nearest = int(errors.argmin())  # its own entry has a value of the whole change, which is refused below
-    copied = float(errors[nearest]) * (1.0 + cost)
-    if copied < (1.0 - _EXPLAINED) * float(y.var()):
-        candidates.append((copied, copies[nearest]))
-    value, best = min(candidates, key=lambda candidate: candidate[0])
-    return best if value < (1.0 - _EXPLAINED) * change else unchanged
+@dataclass(frozen=True)
+class _Entry:
+    """One entry of y; rows are (offset, weight)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    own: int
+    mean: np.ndarray
+    std: np.ndarray
+    cost: float
+
+    @cached_property
+    def copies(self) -> np.ndarray:
+        """The rows that take the value of each entry of x, in units of the own one."""
+        own = self.own
+        return np.concatenate(
+            [((self.mean - self.mean[own]) / self.std[own])[:, None], np.diag(self.std / self.std[own])], axis=1
+        )
+
+    @cached_property
+    def errors(self) -> np.ndarray:
+        """What they leave, ``(s,)``."""
+        return np.asarray(((self.y[:, None] - self.x @ self.copies.T) ** 2).mean(axis=0))
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.errors[self.own] >= _LEAST_CHANGE**2)
+
+    def takes(self, value: int) -> bool:
+        """Whether another entry's value explains enough of what the mean leaves."""
+        left = self._with_cost(float(self.errors[value]), 1.0)
+        return value != self.own and left < (1.0 - _EXPLAINED) * float(self.y.var())
+
+    def fit(self, moments: np.ndarray) -> tuple[np.ndarray, int]:
+        """The row, and the entry whose value it takes or -1."""
+        x, y = self.x, self.y
+        unchanged: np.ndarray = self.copies[self.own]
+        change = float(self.errors[self.own])
+        if not self.changes:
+            return unchanged, -1
+        candidates = []
+        for start in (unchanged, np.zeros_like(unchanged)):
+            left = y - x @ start
+            row = _sparse(moments, x.T @ left / len(x), self.cost * float((left**2).mean()))
+            weights = float((row**2 / (row**2 + _FLOOR**2)).sum())
+            candidates.append((self._with_cost(float(((left - x @ row) ** 2).mean()), weights), start + row, -1))
+        nearest = int(self.errors.argmin())
+        if self.takes(nearest):
+            candidates.append((self._with_cost(float(self.errors[nearest]), 1.0), self.copies[nearest], nearest))
+        value, best, source = min(candidates, key=lambda candidate: candidate[0])
+        return (best, source) if value < (1.0 - _EXPLAINED) * change else (unchanged, -1)
+
+    def _with_cost(self, error: float, weights: float) -> float:
+        return error * (1.0 + self.cost * weights)
 
 
 def _sparse(moments: np.ndarray, product: np.ndarray, cost: float) -> np.ndarray:

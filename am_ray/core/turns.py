@@ -6,6 +6,7 @@ sines and cosines says that, and a goal without it asks for a grasp that cannot 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,11 +20,12 @@ _FOLDS = (1, 2, 4)
 _UNIT_TOLERANCE = 0.05
 # Nothing turns along a direction that is the same, up to the symmetry, in all examples: R, see below.
 _SAME_WAY = 0.95
-# Of n R^2, R the mean resultant length: angles that differ by chance give more than this with probability exp(-5), for each of some dozens of candidates.
-_CHANCE = 5.0
+# So many of all candidates would pass by chance, at most: n R^2, R the mean resultant length, is above c with probability exp(-c) where angles differ by chance.
+_CHANCE = math.exp(-1.0)
 # The rule leaves less than this share of the mean square of the turn; a turn is at least so large.
 _UNEXPLAINED = 0.5
 _LEAST_TURN_RAD = 0.1
+_COMES_TO = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,14 @@ class Turn:
     offset_rad: float
 
 
-def find_turns(x: Float[np.ndarray, "n s"], y: Float[np.ndarray, "n g"], own: np.ndarray) -> list[Turn]:
+def find_turns(
+    x: Float[np.ndarray, "n s"], y: Float[np.ndarray, "n g"], own: np.ndarray, allowed: np.ndarray | None = None
+) -> list[Turn]:
     """The directions among the entries of y that turn along one of x.
 
     Of all sources, senses and symmetries the one with the largest mean resultant length R of fold * (difference of angles) is taken, if
 
-    - n R^2 is above 5 (Rayleigh's test against differences by chance);
+    - n R^2 is above 1 + log(number of candidates) (Rayleigh's test against differences by chance): the fewer sources are possible, the fewer examples do;
     - R is above that of fold * (angle of y) alone: one direction for all would not do as well;
     - the rule leaves less than half of the mean squared turn.
 
@@ -60,6 +64,7 @@ def find_turns(x: Float[np.ndarray, "n s"], y: Float[np.ndarray, "n g"], own: np
         x: Inputs in the data's units; n at least 1.
         y: What they become, each entry in units of its own entry of x.
         own: The entry of x that each entry of y is, ``(g,)``.
+        allowed: Which entries of x may be a source of each entry of y, ``(g, s)`` bool; all by default.
     """
     starts = np.flatnonzero(np.append(True, (np.diff(y, axis=0) != 0.0).any(axis=1)))
     x, y = x[starts].astype(np.float64), y[starts].astype(np.float64)
@@ -75,7 +80,7 @@ def find_turns(x: Float[np.ndarray, "n s"], y: Float[np.ndarray, "n g"], own: np
         candidates = [
             _candidate(entry, source, mirrored, fold, becomes - (-angle if mirrored else angle))
             for source, angle in directions.items()
-            if source != first
+            if source != first and (allowed is None or allowed[entry, source])
             for mirrored in (False, True)
             for fold in _FOLDS
             if _along(fold, angle)[0] < _SAME_WAY
@@ -85,9 +90,23 @@ def find_turns(x: Float[np.ndarray, "n s"], y: Float[np.ndarray, "n g"], own: np
         length, left, turn = max(candidates, key=lambda candidate: candidate[0])
         explains = left < _UNEXPLAINED * turned
         beats_constant = length > _along(turn.fold, becomes)[0]
-        if explains and beats_constant and len(starts) * length**2 > _CHANCE:
+        if explains and beats_constant and len(starts) * length**2 > math.log(len(candidates) / _CHANCE):
             turns.append(turn)
     return turns
+
+
+def possible_sources(thing: np.ndarray, own: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """Which entries of x each entry of y may turn along, ``(g, s)`` bool: those of the things that its own thing comes to.
+
+    A hand turns along what it goes to. The fewer the sources, the fewer examples tell one from chance.
+
+    Args:
+        thing: What each entry of x is of, ``(s,)`` int.
+        own: The entry of x that each entry of y is, ``(g,)``.
+        slopes: Of the entries of y over those of x, in the data's units, ``(g, s)``: what takes more than half of a value comes to its thing.
+    """
+    takes = (np.abs(slopes) > _COMES_TO) & (thing[own][:, None] != thing)
+    return np.stack([np.isin(thing, thing[takes[thing[own] == of].any(axis=0)]) for of in thing[own]])
 
 
 def _candidate(entry: int, source: int, mirrored: bool, fold: int, difference: np.ndarray) -> tuple[float, float, Turn]:

@@ -94,7 +94,8 @@ class ObservationGoalEncoder(nn.Module):
         self, spec: DataSpec, statistics: DataStatistics, settings: ModelSettings, *, has_task: bool = False
     ) -> None:
         super().__init__()
-        self.task = TaskGoal(spec, statistics, affine=settings.task_goal == "affine") if has_task else None
+        affine, slots = settings.task_goal == "affine", settings.entity_slots
+        self.task = TaskGoal(spec, statistics, affine=affine, slots=slots) if has_task else None
         self.vector_names = [n for n, shape in spec.observation_shapes.items() if len(shape) == 1]
         self.image_names = [n for n, shape in spec.observation_shapes.items() if len(shape) == 3]
         self.goal_names = list(spec.goal_indices)

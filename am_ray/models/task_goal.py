@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from am_ray.core.sparse_map import sparse_change
-from am_ray.core.turns import Turn, find_turns
+from am_ray.core.turns import Turn, find_turns, possible_sources
 from am_ray.types import TASK, DataSpec, DataStatistics, TaskExamples
 
 # Images are bytes; the tensor is learnt in the units that the image encoder works in, (x / 255) - 0.5.
@@ -29,10 +29,19 @@ class TaskGoal(nn.Module):
 
     It starts at 0: the mean, grey images. In the entries of a pair that turns (`am_ray.core.turns`) it is around the direction that this gives, in
     the data's units. It lies inside the encoder, so each averaged copy of a network has an averaged goal of its own.
+
+    Args:
+        spec: Of the data.
+        statistics: Of the data.
+        affine: Whether it has a ``weight``.
+        slots: Where the state lists things (`am_ray.models.entities`), or nothing: what may turn along what.
     """
 
-    def __init__(self, spec: DataSpec, statistics: DataStatistics, *, affine: bool = False) -> None:
+    def __init__(
+        self, spec: DataSpec, statistics: DataStatistics, *, affine: bool = False, slots: tuple[int, ...] = ()
+    ) -> None:
         super().__init__()
+        self.slots = slots
         self.tensor, self.weight = nn.ParameterDict(), nn.ParameterDict()
         self.names, self.picked = list(spec.goal_indices), dict(spec.goal_indices)
         self.inputs = [name for name, shape in spec.observation_shapes.items() if len(shape) == 1]
@@ -83,14 +92,17 @@ class TaskGoal(nn.Module):
             if name in self.weight and examples is not None:
                 state = self._state({n: torch.from_numpy(examples.observations[n]) for n in self.inputs})
                 wanted = (torch.from_numpy(examples.goals[name]) - mean) / std
-                scale = (
+                input_mean, input_std = (
                     np.concatenate([self.get_buffer(f"{n}_input_{of}") for n in self.inputs]) for of in ("mean", "std")
                 )
-                found = sparse_change(state.numpy(), wanted.numpy(), self._own(name), *scale, cost=weight_cost)
+                own = self._own(name)
+                found = sparse_change(state.numpy(), wanted.numpy(), own, input_mean, input_std, cost=weight_cost)
                 self.tensor[name].copy_(torch.from_numpy(found.offset))
                 self.weight[name].copy_(torch.from_numpy(found.weight))
                 units = np.concatenate([examples.observations[n] for n in self.inputs], axis=1)
-                self._set_turns(name, find_turns(units, examples.goals[name], self._own(name)))
+                slopes = found.weight * input_std[own][:, None] / input_std
+                allowed = possible_sources(self._things(len(input_std)), own, slopes) if self.slots else None
+                self._set_turns(name, find_turns(units, examples.goals[name], own, allowed))
             else:
                 self.tensor[name].copy_((torch.from_numpy(np.asarray(goal[name], np.float32)) - mean) / std)
 
@@ -98,6 +110,11 @@ class TaskGoal(nn.Module):
         """The entry of `_state` that each entry of the goal feature is, ``(g,)``."""
         first = sum(len(self.get_buffer(f"{n}_input_mean")) for n in self.inputs[: self.inputs.index(name)])
         return first + np.array(self.picked[name] or range(self.weight[name].shape[0]))
+
+    def _things(self, size: int) -> np.ndarray:
+        """Which thing each entry of `_state` is of, ``(size,)``; 0: of none that the slots list."""
+        first, entries = self.slots
+        return np.maximum((np.arange(size) - first) // entries + 1, 0)
 
     def _register_turns(self, name: str, size: int) -> None:
         """None yet. Of each entry of the goal feature that is the first of a pair which turns: what `Turn` says; others have no source."""

@@ -84,6 +84,30 @@ def test_the_value_of_another_entry_is_not_taken_where_most_of_the_change_is_lef
         assert change(x, y, np.array([0]), cost=0.08).weight.tolist() == [expected]
 
 
+def test_what_comes_to_a_thing_along_one_axis_comes_to_it_along_the_next() -> None:
+    # A hand (0, 1, 2) over a thing (5, 6, 7), in metres. Along the first axis it travels far, along the second it was near already, and the third ends at one height.
+    rng = np.random.default_rng(0)
+    mean, std = np.zeros(9), np.full(9, 0.1)
+    state = 0.1 * rng.normal(size=(8, 9))
+    state[:, 1] = state[:, 6] + 0.02 * rng.normal(size=8)
+    after = state.copy()
+    after[:, 0] = state[:, 5] + 0.02 * rng.normal(size=8)
+    after[:, 1] = state[:, 6] + 0.03 * rng.normal(size=8)
+    after[:, 2] = 0.08 + 0.005 * rng.normal(size=8)
+
+    def weight(order: list[int], own: list[int]) -> np.ndarray:
+        x, y = state[:, order] / std, after[:, order][:, own] / std[own]
+        return sparse_change(x, y, np.array(own), mean, std, cost=1.0 / 8).weight
+
+    order = list(range(9))
+    alone, beside = weight(order, [1]), weight(order, [0, 1, 2])
+    assert alone[0, 6] == 0.0
+    assert beside[0, 5] == beside[1, 6] == 1.0 and np.count_nonzero(beside[:2]) == 2
+    assert beside[2, 7] < 0.3  # half of what one height leaves is not explained
+    # Entries that are no neighbours in x say nothing of one another.
+    assert weight([0, 2, 1, *order[3:]], [0, 2])[1].tolist() == np.eye(9)[2].tolist()
+
+
 def test_what_goes_to_one_value_does_not_follow_things_that_happen_to_be_near_it() -> None:
     # A hand goes to 3 cm, the height of five objects at rest; six examples, 2 mm of noise, no link between them.
     rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from am_ray.core.turns import Turn, find_turns
+from am_ray.core.turns import Turn, find_turns, possible_sources
 
 OWN = np.arange(8)
 
@@ -34,7 +34,7 @@ def test_the_source_the_symmetry_and_the_offset_are_found(fold: int, offset: flo
     assert abs((found.offset_rad - (np.pi / 2 - offset) + step / 2) % step - step / 2) < 0.05
 
 
-def test_eight_noisy_examples_are_enough_and_chance_is_rarely_taken_for_a_rule() -> None:
+def test_eight_noisy_examples_are_enough_and_chance_is_taken_for_a_rule_less_often_than_is_said() -> None:
     rng = np.random.default_rng(0)
     found = [find_turns(*hand_and_objects(rng, 8, fold=2, offset=0.0, noise=0.25), OWN) for _ in range(200)]
     assert sum([(t.source, t.fold) for t in turns] == [(5, 2)] for turns in found) > 150
@@ -44,7 +44,33 @@ def test_eight_noisy_examples_are_enough_and_chance_is_rarely_taken_for_a_rule()
         yaw = rng.uniform(-1.5, 1.5, 8)
         y[:, 0], y[:, 1] = np.sin(yaw), np.cos(yaw)
         chance += bool(find_turns(x, y, OWN))
-    assert chance < 20
+    assert chance < 200 * np.exp(-1.0)
+
+
+def test_the_fewer_sources_are_possible_the_fewer_examples_do() -> None:
+    rng = np.random.default_rng(0)
+    second = np.zeros((8, 8), np.bool_)
+    second[:2, 5:7] = True
+    neither = np.zeros((8, 8), np.bool_)
+    found = np.zeros(2)
+    for _ in range(200):
+        x, y = hand_and_objects(rng, 4, fold=2, offset=0.0, noise=0.2)
+        found += [[t.source for t in find_turns(x, y, OWN, allowed)] == [5] for allowed in (None, second)]
+        assert find_turns(x, y, OWN, neither) == []
+    assert found[0] < 150 < 180 < found[1]
+
+
+def test_a_turn_is_along_what_the_hand_comes_to() -> None:
+    # A hand (position, yaw), a shelf, and two things (position, yaw): the hand takes the second's position, the first thing its own.
+    thing, own = np.array([0, 0, 0, 1, 1, 2, 2]), np.array([0, 1, 3, 4, 5])
+    slopes = np.zeros((5, 7))
+    slopes[0, 5], slopes[2, 3] = 0.9, 1.0
+    allowed = possible_sources(thing, own, slopes)
+    assert allowed[:2].tolist() == [[False] * 5 + [True] * 2] * 2
+    assert not allowed[2:].any()
+    slopes[0, 5], slopes[4, 0] = 0.4, -1.0  # too little of it; and a thing that comes to the hand
+    allowed = possible_sources(thing, own, slopes)
+    assert not allowed[:4].any() and allowed[4].tolist() == [True] * 3 + [False] * 4
 
 
 def test_states_of_one_trajectory_are_one_example() -> None:
