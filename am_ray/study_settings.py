@@ -6,6 +6,7 @@ The same file serves ``am-ray pretrain`` (which reads the run alone), ``am-ray s
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -86,6 +87,9 @@ class FinetuneSettings(Checked):
     max_concurrent: int = bounded(0, 0, None)
     # Times that a cell whose process died, or that raised, is started again (from its newest checkpoint).
     max_failures: int = bounded(2, 0, None)
+    # Arm -> its `optimization.learning_rate`, for weights that have to learn everything and weights that should forget nothing want different
+    # ones; an arm that is left out has the run's. The comparison names the difference.
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
     # Arm -> trials that were run to choose its settings; the comparison shows them as part of the budget, and says where
     # they are not stated.
     tuning_trials: Mapping[str, int] = field(default_factory=dict)
@@ -101,6 +105,12 @@ class FinetuneSettings(Checked):
                 f"episodes, seeds: got {list(self.episodes)} and {list(self.seeds)}; expected numbers of 0 or more. Correct "
                 f"the lists."
             )
+        for arm, rate in self.learning_rates.items():
+            if arm not in typing.get_args(Arm) or not 0.0 <= rate <= 10.0:
+                raise SettingsError(
+                    f"finetune.learning_rates: got {arm}: {rate:g}; expected one of {', '.join(typing.get_args(Arm))} with a rate in [0, 10]. "
+                    f"Correct it."
+                )
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,7 @@ WHERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(
             ["episodes", "seeds"], f"{_CELLS}test_cells_are_arms_times_sizes_times_seeds_with_arms_side_by_side"
         ),
+        "learning_rates": f"{_CELLS}test_an_arm_may_have_a_learning_rate_of_its_own",
         "tuning_trials": f"{_CELLS}test_tuning_trials_are_an_arms_own",
     },
 }

@@ -79,8 +79,12 @@ def pretraining_sources(study: Study) -> dict[str, list[Mapping[str, Any]]]:
 def cautions(study: Study) -> list[str]:
     """Differences between the arms that do not forbid a comparison, but that its reader must know."""
     found = []
-    for key, what in (("parameters", "number of parameters"), ("tuning_trials", "tuning trials")):
-        by_arm = {arm: _range(cell.record.get(key) for cell in study.counted if cell.arm == arm) for arm in study.arms}
+    for key, what, text in (
+        ("parameters", "number of parameters", _range),
+        ("tuning_trials", "tuning trials", _range),
+        ("learning_rate", "learning rate", _words),
+    ):
+        by_arm = {arm: text(cell.record.get(key) for cell in study.counted if cell.arm == arm) for arm in study.arms}
         if len(set(by_arm.values())) > 1:
             listed = ", ".join(f"{arm} {by_arm[arm] or NOT_STATED}" for arm in by_arm)
             found.append(f"The arms differ in {what}: {listed}.")

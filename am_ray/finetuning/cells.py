@@ -82,7 +82,9 @@ def _cell(settings: StudySettings, arm: Arm, episodes: int, seed: int, data: Pat
         task = replace(task, initial=settings.finetune.pretrained)
     if arm in LEARNS_BESIDE:
         task = replace(task, auxiliary=settings.finetune.unlabelled)
-    algorithm = replace(run.algorithm, method="task_critic")
+    optimization = run.algorithm.optimization
+    rate = settings.finetune.learning_rates.get(arm, optimization.learning_rate)
+    algorithm = replace(run.algorithm, method="task_critic", optimization=replace(optimization, learning_rate=rate))
     run = replace(run, dataset=str(data), seed=seed, algorithm=algorithm, task=task)
     return Cell(arm, episodes, seed, run if episodes else _untrained(run))
 

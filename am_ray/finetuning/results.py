@@ -80,6 +80,7 @@ def _row(study: Study, cell: Cell, digests: Mapping[tuple[int, int], str], resul
         "updates": result.update,
         "updates_planned": cell.settings.training.updates,
         "batch_size": cell.settings.algorithm.optimization.batch_size,
+        "learning_rate": cell.settings.algorithm.optimization.learning_rate,
         "minutes": round(result.minutes, 3),
         "labelled_digest": digests[cell.episodes, cell.seed],
         "successful_labelled_episodes": successes,

@@ -83,10 +83,13 @@ def test_budgets_are_listed_for_every_arm_and_size(tmp_path: Path) -> None:
 
 
 def test_differences_that_are_no_reason_to_refuse_are_said(tmp_path: Path) -> None:
-    study = read_study(two_arms(tmp_path / "s", parameters=99, tuning_trials=20, unlabelled_digest="u"))
+    study = read_study(
+        two_arms(tmp_path / "s", parameters=99, tuning_trials=20, learning_rate=1e-5, unlabelled_digest="u")
+    )
     notes = "\n".join(compare(study).notes)
     assert "differ in number of parameters: scratch 123,456, pretrained 99" in notes
     assert "differ in tuning trials: scratch 0, pretrained 20" in notes
+    assert "differ in learning rate: scratch 0.0005, pretrained 1e-05" in notes
     assert "without labels were used during fine-tuning as well by: pretrained" in notes
     assert "Pre-training is not counted as budget of: pretrained" in notes
     assert "All seeds of pretrained start from one checkpoint" in notes

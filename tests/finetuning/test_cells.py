@@ -54,6 +54,11 @@ def test_the_arms_of_a_cell_differ_in_their_start_alone(labelled: str, pretraine
         ({"seeds": []}, "expected at least one"),
         ({"episodes": [-1]}, "expected numbers of 0 or more"),
         ({"arms": ["pretrainde"]}, "Did you mean pretrained"),
+        (
+            {"learning_rates": {"pretrainde": 0.1}},
+            "expected one of scratch, pretrained, auxiliary, pretrained_auxiliary with",
+        ),
+        ({"learning_rates": {"scratch": -0.1}}, "got scratch: -0.1"),
         ({"max_concurrent": -1}, "expected a value in"),
         ({"max_failures": -1}, "expected a value in"),
         ({"pretrained": "nowhere"}, "nowhere: no such directory"),
@@ -75,6 +80,13 @@ def test_a_network_unlike_the_pretrained_one_is_refused_with_the_arm(
     mapping["algorithm"]["model"] = {**mapping["algorithm"]["model"], "width": 33}
     with pytest.raises(AmRayError, match=r"arm pretrained: .*model\.width = 32, here 33"):
         prepare(read_settings(StudySettings, mapping, "test"), run_name="a", storage=tmp_path)
+
+
+def test_an_arm_may_have_a_learning_rate_of_its_own(labelled: str, pretrained: str) -> None:
+    settings = study_settings(labelled, pretrained, learning_rates={"scratch": 0.002})
+    scratch, tuned = (cell.settings.algorithm.optimization for cell in plan_cells(settings, Path("x")))
+    assert scratch.learning_rate == 0.002
+    assert tuned == settings.algorithm.optimization == replace(scratch, learning_rate=tuned.learning_rate)
 
 
 def test_starts_of_arms_are_not_set_by_hand(labelled: str, pretrained: str) -> None:

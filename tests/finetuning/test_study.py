@@ -38,7 +38,13 @@ def test_every_arm_had_the_same_data_updates_and_starts(finished: tuple[Path, li
     assert [cell["name"] for cell in cells] == ["scratch-n10-s0", "pretrained-n10-s0", "auxiliary-n10-s0"]
     digest = read_dataset(folder / "labelled" / "n10-s0").digest
     assert {cell["labelled_digest"] for cell in cells} == {digest}
-    for name, value in (("updates", 10), ("updates_planned", 10), ("batch_size", 32), ("status", "completed")):
+    for name, value in (
+        ("updates", 10),
+        ("updates_planned", 10),
+        ("batch_size", 32),
+        ("learning_rate", 5e-4),
+        ("status", "completed"),
+    ):
         assert {cell[name] for cell in cells} == {value}, name
     starts = [[episode["seed"] for episode in cell["evaluation"]["tasks"]["default"]] for cell in cells]
     assert starts[0] == starts[1] == starts[2] and len(set(starts[0])) == 4
