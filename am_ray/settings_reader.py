@@ -83,13 +83,17 @@ def _value(hint: Any, value: Any, where: str, key: str) -> Any:
     if origin is tuple:
         return _tuple(typing.get_args(hint), value, where, key)
     if origin in (dict, Mapping):
-        return _mapping(typing.get_args(hint)[1], value, where, key)
+        names, item = typing.get_args(hint)
+        return _mapping(names, item, value, where, key)
     return value if hint is Any else _scalar(hint, value, where, key)
 
 
-def _mapping(item: Any, value: Any, where: str, key: str) -> dict[str, Any]:
+def _mapping(names: Any, item: Any, value: Any, where: str, key: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise _wrong(where, key, value, "a mapping")
+    if typing.get_origin(names) is typing.Literal:
+        for name in value:
+            _literal(typing.get_args(names), name, where, key)
     return {name: _value(item, entry, where, f"{key}.{name}") for name, entry in value.items()}
 
 

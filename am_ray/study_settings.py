@@ -6,12 +6,11 @@ The same file serves ``am-ray pretrain`` (which reads the run alone), ``am-ray s
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from am_ray.settings import Checked, PretrainSettings, bounded
+from am_ray.settings import Checked, OptimizationSettings, PretrainSettings, bounded
 from am_ray.types import SettingsError
 
 # Fresh weights; pre-trained ones; fresh ones with the unlabelled data beside the task's; both.
@@ -89,10 +88,10 @@ class FinetuneSettings(Checked):
     max_failures: int = bounded(2, 0, None)
     # Arm -> its `optimization.learning_rate`, for weights that have to learn everything and weights that should forget nothing want different
     # ones; an arm that is left out has the run's. The comparison names the difference.
-    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    learning_rates: Mapping[Arm, float] = field(default_factory=dict)
     # Arm -> trials that were run to choose its settings; the comparison shows them as part of the budget, and says where
     # they are not stated.
-    tuning_trials: Mapping[str, int] = field(default_factory=dict)
+    tuning_trials: Mapping[Arm, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,11 +105,10 @@ class FinetuneSettings(Checked):
                 f"the lists."
             )
         for arm, rate in self.learning_rates.items():
-            if arm not in typing.get_args(Arm) or not 0.0 <= rate <= 10.0:
-                raise SettingsError(
-                    f"finetune.learning_rates: got {arm}: {rate:g}; expected one of {', '.join(typing.get_args(Arm))} with a rate in [0, 10]. "
-                    f"Correct it."
-                )
+            try:
+                OptimizationSettings(learning_rate=rate)
+            except SettingsError as error:
+                raise SettingsError(f"learning_rates.{arm}: {error}") from error
 
 
 @dataclass(frozen=True)

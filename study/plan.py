@@ -20,7 +20,7 @@ CONFIGS = "tune_configs/study"
 PICTURES = "pictures"  # folder of the runs; the report copies them
 # Not used while settings were chosen (seed 1 was).
 EVALUATION_SEED = 100
-# Of the labelled data: how fine-tuning's goal is fitted was chosen on those of the recipes' own seed.
+# Of the labelled data, in folders of their own: how fine-tuning's goal is fitted was chosen on those of the recipes' own seed. Their starts are in `downstream.yaml`.
 UNSEEN_SEED = 5000
 
 
@@ -78,7 +78,7 @@ def state_steps(folders: Folders) -> list[Step]:
         *[
             step
             for task in ("box", "banana", "milk")
-            for step in (_collect(folders, f"downstream_{task}", seed=UNSEEN_SEED), _finetune(folders, task))
+            for step in (_collect_unseen(folders, task), _finetune(folders, task))
         ],
         *_generalisation(folders, STATE),
         _pictures(folders, "tray_play_state"),
@@ -106,6 +106,14 @@ def _collect(
     own_seed = () if seed is None else ("--seed", str(seed))
     command = ("am-ray", "collect", f"datasets/{recipe}.yaml", *size, *own_seed, "--out", str(out))
     return Step(f"collect {name}", command, out / "meta" / "manifest.json")
+
+
+def _unseen(task: str) -> str:
+    return f"downstream_{task}_unseen"
+
+
+def _collect_unseen(folders: Folders, task: str) -> Step:
+    return _collect(folders, f"downstream_{task}", name=_unseen(task), seed=UNSEEN_SEED)
 
 
 def _packed(folders: Folders, *, images_only: bool) -> Path:
@@ -183,7 +191,7 @@ def _sweep(folders: Folders, name: str, dataset: str) -> Step:
 
 def _finetune(folders: Folders, task: str) -> Step:
     name = f"downstream_{task}"
-    data = ("--dataset", str(folders.data / name), "--unlabelled", str(folders.data / "tray_play_state_10k"))
+    data = ("--dataset", str(folders.data / _unseen(task)), "--unlabelled", str(folders.data / "tray_play_state_10k"))
     options = ("--storage", str(folders.runs), "--run-name", name)
     return Step(f"finetune {task}", ("am-ray", "finetune", f"{CONFIGS}/downstream.yaml", *data, *options))
 

@@ -79,12 +79,8 @@ def pretraining_sources(study: Study) -> dict[str, list[Mapping[str, Any]]]:
 def cautions(study: Study) -> list[str]:
     """Differences between the arms that do not forbid a comparison, but that its reader must know."""
     found = []
-    for key, what, text in (
-        ("parameters", "number of parameters", _range),
-        ("tuning_trials", "tuning trials", _range),
-        ("learning_rate", "learning rate", _words),
-    ):
-        by_arm = {arm: text(cell.record.get(key) for cell in study.counted if cell.arm == arm) for arm in study.arms}
+    for key, what in (("parameters", "number of parameters"), ("tuning_trials", "tuning trials")):
+        by_arm = {arm: _range(cell.record.get(key) for cell in study.counted if cell.arm == arm) for arm in study.arms}
         if len(set(by_arm.values())) > 1:
             listed = ", ".join(f"{arm} {by_arm[arm] or NOT_STATED}" for arm in by_arm)
             found.append(f"The arms differ in {what}: {listed}.")
@@ -129,6 +125,9 @@ def _unequal_learning(study: Study) -> Iterator[str]:
             f"The arms differ in transitions per update ({_listed(seen)}): arms with data without labels see more in every update, "
             f"and take longer for it."
         )
+    rates = by_arm("learning_rate", _words)
+    if len(set(rates.values())) > 1:
+        yield f"The arms differ in learning rate: {_listed(rates)}."
     scales = by_arm("scale_from", _words)
     if len(set(scales.values())) > 1:
         yield (

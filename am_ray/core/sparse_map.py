@@ -16,6 +16,8 @@ _ITERATIONS = 30
 _OFFSET_COST = 0.1
 # A change is made if the examples explain this share of it; another entry's value, if it explains as much of what one value leaves, too.
 _EXPLAINED = 0.5
+# What the entry beside suggests is taken in place of something else that was found if it leaves less than so many times as much.
+_NEARLY = 2.0
 # Root mean square, in standard deviations of the entry; below it a change is not made.
 _LEAST_CHANGE = 0.1
 
@@ -51,8 +53,9 @@ def sparse_change(
     Where the smallest value is more than half of the mean squared change of the entry, the entry stays as it is in x: a change that is half
     noise is better not made. Nor is one whose root mean square is less than a tenth of a standard deviation.
 
-    At last an entry beside one that takes another's value takes the value beside that one, whatever else was found for it, if this explains half of
-    what the mean leaves there, too: what comes to an object along one axis comes to it along the next.
+    At last an entry beside one that was found to take another's value takes the value beside that one in place of what else was found for it, if this
+    explains half of what the mean leaves, too, and leaves less than twice as much as what was found: what comes to an object along one axis comes to
+    it along the next, also where a few examples can be told otherwise. An entry that has taken a value itself is left alone.
 
     Args:
         x: Inputs, standardised; n at least 1.
@@ -71,20 +74,28 @@ def sparse_change(
     moments = x.T @ x / len(x)
     entries = [_Entry(x, y[:, j], int(own[j]), mean, std, cost) for j in range(len(own))]
     fits = [entry.fit(moments) for entry in entries]
-    rows = np.stack([row for row, _ in fits])
-    taken = [value for _, value in fits]
-    for j, value in enumerate(taken):
-        for step in (-1, 1) if value >= 0 else ():
-            beside, next_value = j + step, value + step
-            follows = 0 <= beside < len(own) and own[beside] == own[j] + step and 0 <= next_value < len(mean)
-            if follows and taken[beside] < 0 and entries[beside].changes and entries[beside].takes(next_value):
-                rows[beside] = entries[beside].copies[next_value]
+    rows = np.stack([fit.row for fit in fits])
+    for j, entry in enumerate(entries):
+        beside = [i for i in (j - 1, j + 1) if 0 <= i < len(own) and own[j] - own[i] == j - i]
+        values = [fits[i].value + j - i for i in beside if fits[i].value >= 0]
+        values = [value for value in values if 0 <= value < len(mean) and entry.follows(value, fits[j])]
+        if values:
+            rows[j] = entry.copies[min(values, key=lambda value: float(entry.errors[value]))]
     return AffineMap(rows[:, 0], rows[:, 1:])
 
 
 @dataclass(frozen=True)
+class _Fit:
+    """What was found for an entry of y: a row (offset, weight), what it leaves, and the other entry whose value it takes or -1."""
+
+    row: np.ndarray
+    error: float
+    value: int = -1
+
+
+@dataclass(frozen=True)
 class _Entry:
-    """One entry of y; rows are (offset, weight)."""
+    """One entry of y, and the maps to it."""
 
     x: np.ndarray
     y: np.ndarray
@@ -107,32 +118,36 @@ class _Entry:
         return np.asarray(((self.y[:, None] - self.x @ self.copies.T) ** 2).mean(axis=0))
 
     @property
-    def changes(self) -> bool:
-        return bool(self.errors[self.own] >= _LEAST_CHANGE**2)
+    def change(self) -> float:
+        return float(self.errors[self.own])
 
     def takes(self, value: int) -> bool:
         """Whether another entry's value explains enough of what the mean leaves."""
         left = self._with_cost(float(self.errors[value]), 1.0)
         return value != self.own and left < (1.0 - _EXPLAINED) * float(self.y.var())
 
-    def fit(self, moments: np.ndarray) -> tuple[np.ndarray, int]:
-        """The row, and the entry whose value it takes or -1."""
+    def follows(self, value: int, found: _Fit) -> bool:
+        """Whether it takes a value that is suggested by the entry beside it, in place of what was found."""
+        return found.value < 0 and self.takes(value) and float(self.errors[value]) < _NEARLY * found.error
+
+    def fit(self, moments: np.ndarray) -> _Fit:
         x, y = self.x, self.y
-        unchanged: np.ndarray = self.copies[self.own]
-        change = float(self.errors[self.own])
-        if not self.changes:
-            return unchanged, -1
+        unchanged = _Fit(self.copies[self.own], self.change)
+        if self.change < _LEAST_CHANGE**2:
+            return unchanged
         candidates = []
-        for start in (unchanged, np.zeros_like(unchanged)):
+        for start in (unchanged.row, np.zeros_like(unchanged.row)):
             left = y - x @ start
             row = _sparse(moments, x.T @ left / len(x), self.cost * float((left**2).mean()))
             weights = float((row**2 / (row**2 + _FLOOR**2)).sum())
-            candidates.append((self._with_cost(float(((left - x @ row) ** 2).mean()), weights), start + row, -1))
+            error = float(((left - x @ row) ** 2).mean())
+            candidates.append((self._with_cost(error, weights), _Fit(start + row, error)))
         nearest = int(self.errors.argmin())
         if self.takes(nearest):
-            candidates.append((self._with_cost(float(self.errors[nearest]), 1.0), self.copies[nearest], nearest))
-        value, best, source = min(candidates, key=lambda candidate: candidate[0])
-        return (best, source) if value < (1.0 - _EXPLAINED) * change else (unchanged, -1)
+            error = float(self.errors[nearest])
+            candidates.append((self._with_cost(error, 1.0), _Fit(self.copies[nearest], error, nearest)))
+        value, best = min(candidates, key=lambda candidate: candidate[0])
+        return best if value < (1.0 - _EXPLAINED) * self.change else unchanged
 
     def _with_cost(self, error: float, weights: float) -> float:
         return error * (1.0 + self.cost * weights)

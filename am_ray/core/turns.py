@@ -20,11 +20,13 @@ _FOLDS = (1, 2, 4)
 _UNIT_TOLERANCE = 0.05
 # Nothing turns along a direction that is the same, up to the symmetry, in all examples: R, see below.
 _SAME_WAY = 0.95
-# So many of all candidates would pass by chance, at most: n R^2, R the mean resultant length, is above c with probability exp(-c) where angles differ by chance.
-_CHANCE = math.exp(-1.0)
+# Of n R^2, R the mean resultant length, beyond the logarithm of the number of candidates: angles that differ by chance give more than c with probability exp(-c),
+# so that one direction in exp(1) turns by chance at most; made-up ones of 4 to 12 examples do in one case of four, those of the tray in one of fifty (docs/experiments_log.md).
+_SURPRISE = 1.0
 # The rule leaves less than this share of the mean square of the turn; a turn is at least so large.
 _UNEXPLAINED = 0.5
 _LEAST_TURN_RAD = 0.1
+# A thing comes to another one if an entry of it takes more than this share of a value there; fits to many examples spread the rest over other entries.
 _COMES_TO = 0.5
 
 
@@ -90,7 +92,7 @@ def find_turns(
         length, left, turn = max(candidates, key=lambda candidate: candidate[0])
         explains = left < _UNEXPLAINED * turned
         beats_constant = length > _along(turn.fold, becomes)[0]
-        if explains and beats_constant and len(starts) * length**2 > math.log(len(candidates) / _CHANCE):
+        if explains and beats_constant and len(starts) * length**2 > _SURPRISE + math.log(len(candidates)):
             turns.append(turn)
     return turns
 
@@ -101,11 +103,11 @@ def possible_sources(thing: np.ndarray, own: np.ndarray, slopes: np.ndarray) -> 
     A hand turns along what it goes to. The fewer the sources, the fewer examples tell one from chance.
 
     Args:
-        thing: What each entry of x is of, ``(s,)`` int.
+        thing: What each entry of x is of, ``(s,)`` int. What no slots tell apart (the tray's hand and container) is one thing, which nothing in it turns along.
         own: The entry of x that each entry of y is, ``(g,)``.
-        slopes: Of the entries of y over those of x, in the data's units, ``(g, s)``: what takes more than half of a value comes to its thing.
+        slopes: Of the entries of y over those of x, in the data's units, ``(g, s)``; they mean something between entries of one unit.
     """
-    takes = (np.abs(slopes) > _COMES_TO) & (thing[own][:, None] != thing)
+    takes = (slopes > _COMES_TO) & (thing[own][:, None] != thing)
     return np.stack([np.isin(thing, thing[takes[thing[own] == of].any(axis=0)]) for of in thing[own]])
 
 

@@ -40,7 +40,7 @@ def cell(
         "labelled_digest": f"digest-{episodes}-{seed}" if episodes else None,
         "unlabelled_digest": "auxiliary-data" if "auxiliary" in arm else None,
         "settings_sha256": f"sha-{arm}",
-        "learning_rate": 0.0005,
+        "learning_rate": 0.0005 if episodes else 0.0,
         "tuning_trials": 0,
         "pretrained_from": {"path": "runs/pre", "update": 40_000, "dataset_digest": "abc"}
         if arm.startswith("pretrained")

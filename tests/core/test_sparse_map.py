@@ -108,6 +108,32 @@ def test_what_comes_to_a_thing_along_one_axis_comes_to_it_along_the_next() -> No
     assert weight([0, 2, 1, *order[3:]], [0, 2])[1].tolist() == np.eye(9)[2].tolist()
 
 
+def test_a_neighbours_way_is_not_taken_against_what_the_examples_say() -> None:
+    # A hand (0, 1, 2), of which the outer entries take the values ``left`` and ``right``; the middle one was near the value 5 before.
+    rng = np.random.default_rng(0)
+    state = rng.normal(size=(12, 12))
+    state[:, 1] = state[:, 5] + 0.15 * rng.normal(size=12)
+    state[:, 9] = state[:, 5] + 0.15 * rng.normal(size=12)
+    state[:, 7] = 0.05 * rng.normal(size=12)
+    state[:, 10] = state[:, 11] + 0.05 * rng.normal(size=12)
+    noisy = state[:, 5] + 0.2 * rng.normal(size=12)  # not enough of the change to be found alone
+    cases = {
+        "a constant, exactly": (4, 11, state[:, 1] + 0.3, [1]),
+        "no change": (4, 11, state[:, 1], [1]),
+        "one value, near which another one is": (6, 11, 0.1 * rng.normal(size=12), []),
+        "another value, to which the neighbour's is near": (9, 3, state[:, 11] + 0.1 * rng.normal(size=12), [11]),
+        "from the left": (4, 11, noisy, [5]),
+        "from the right": (3, 6, noisy, [5]),
+        "the nearer of two, left": (4, 10, noisy, [5]),
+        "the nearer of two, right": (8, 6, noisy, [5]),
+    }
+    for name, (left, right, middle, taken) in cases.items():
+        y = np.stack([state[:, left], middle, state[:, right]], axis=1)
+        weight = change(state, y, np.arange(3), cost=1.0 / 12).weight
+        assert weight[0, left] == weight[2, right] == 1.0, name
+        assert np.flatnonzero(np.abs(weight[1]) > 0.1).tolist() == taken, name
+
+
 def test_what_goes_to_one_value_does_not_follow_things_that_happen_to_be_near_it() -> None:
     # A hand goes to 3 cm, the height of five objects at rest; six examples, 2 mm of noise, no link between them.
     rng = np.random.default_rng(0)

@@ -34,7 +34,7 @@ def test_the_source_the_symmetry_and_the_offset_are_found(fold: int, offset: flo
     assert abs((found.offset_rad - (np.pi / 2 - offset) + step / 2) % step - step / 2) < 0.05
 
 
-def test_eight_noisy_examples_are_enough_and_chance_is_taken_for_a_rule_less_often_than_is_said() -> None:
+def test_eight_noisy_examples_are_enough_and_chance_is_taken_for_a_rule_in_one_case_of_four() -> None:
     rng = np.random.default_rng(0)
     found = [find_turns(*hand_and_objects(rng, 8, fold=2, offset=0.0, noise=0.25), OWN) for _ in range(200)]
     assert sum([(t.source, t.fold) for t in turns] == [(5, 2)] for turns in found) > 150
@@ -44,7 +44,7 @@ def test_eight_noisy_examples_are_enough_and_chance_is_taken_for_a_rule_less_oft
         yaw = rng.uniform(-1.5, 1.5, 8)
         y[:, 0], y[:, 1] = np.sin(yaw), np.cos(yaw)
         chance += bool(find_turns(x, y, OWN))
-    assert chance < 200 * np.exp(-1.0)
+    assert chance < 60
 
 
 def test_the_fewer_sources_are_possible_the_fewer_examples_do() -> None:
@@ -68,7 +68,11 @@ def test_a_turn_is_along_what_the_hand_comes_to() -> None:
     allowed = possible_sources(thing, own, slopes)
     assert allowed[:2].tolist() == [[False] * 5 + [True] * 2] * 2
     assert not allowed[2:].any()
-    slopes[0, 5], slopes[4, 0] = 0.4, -1.0  # too little of it; and a thing that comes to the hand
+    slopes[0, 5], slopes[1, 4], slopes[4, 0] = (
+        0.4,
+        -1.0,
+        1.0,
+    )  # too little of it; away from one; and a thing that comes to the hand
     allowed = possible_sources(thing, own, slopes)
     assert not allowed[:4].any() and allowed[4].tolist() == [True] * 3 + [False] * 4
 

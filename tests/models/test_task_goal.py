@@ -170,9 +170,12 @@ def test_a_hand_turns_along_an_object_to_the_nearer_side_and_what_else_is_fitted
 
 
 def test_where_the_state_lists_things_four_grasps_tell_how_the_hand_turns() -> None:
-    # A hand (position, yaw) and three things (position, yaw): the hand comes to the second one, along it.
-    spec = DataSpec({"state": (12,)}, {"state": None}, action_low=(-1.0, -1.0), action_high=(1.0, 1.0))
-    statistics = replace(STATISTICS, mean={"state": np.zeros(12, np.float32)}, std={"state": np.ones(12, np.float32)})
+    # A hand (position, two widths, yaw) and three things (position, yaw): the hand comes to the second one, along it.
+    spec = DataSpec({"state": (14,)}, {"state": None}, action_low=(-1.0, -1.0), action_high=(1.0, 1.0))
+    std = np.array(
+        [4.0, 1.0, 1.0, 1.0, 1.0, *[0.5, 1.0, 1.0] * 3], np.float32
+    )  # a slope of 1 is one of 1/8 in these units
+    statistics = replace(STATISTICS, mean={"state": np.zeros(14, np.float32)}, std={"state": std})
     rng = np.random.default_rng(0)
     position, yaw = rng.normal(size=(4, 4)), rng.uniform(-3, 3, (4, 4))
     yaw[:, 0] = rng.uniform(-1, 1, 4)
@@ -181,16 +184,18 @@ def test_where_the_state_lists_things_four_grasps_tell_how_the_hand_turns() -> N
     after = before.copy()
     turned = yaw[:, 2] + np.pi * np.round((yaw[:, 0] - yaw[:, 2]) / np.pi) + 0.1 * rng.normal(size=4)
     after[:, 0] = np.stack([position[:, 2] + 0.1 * rng.normal(size=4), np.cos(turned), np.sin(turned)], axis=1)
-    states, goals = (values.reshape(4, 12).astype(np.float32) for values in (before, after))
+    states, goals = (
+        np.insert(values.reshape(4, 12), [1, 1], 0.0, axis=1).astype(np.float32) for values in (before, after)
+    )
     sources = {}
-    for slots in ((), (3, 3)):
+    for slots in ((), (5, 3)):
         settings = replace(SETTINGS, model=replace(SETTINGS.model, entity_slots=slots))
         model = build_model(spec, statistics, settings)
         assert isinstance(model, ActionableModel) and isinstance(model.critic, Critic)
         start_task_at(model, {}, TaskExamples({"state": states}, {"state": goals}), weight_cost=0.25)
         assert model.critic.encoder.task is not None
         sources[slots] = model.critic.encoder.task.get_buffer("state_turn_source").tolist()
-    assert sources == {(): [-1] * 12, (3, 3): [-1, 7, *[-1] * 10]}
+    assert sources == {(): [-1] * 14, (5, 3): [*[-1] * 3, 9, *[-1] * 10]}
 
 
 def test_weights_from_before_goals_could_turn_have_no_turns() -> None:

@@ -27,7 +27,7 @@ from study.downstream import DOWNSTREAM_TABLE
 from study.gpu_training import read_config
 from study.images import IMAGE_ROWS
 from study.pictures import write_pictures
-from study.plan import EVALUATION_SEED, Folders, Step, image_steps, state_steps
+from study.plan import EVALUATION_SEED, UNSEEN_SEED, Folders, Step, image_steps, state_steps
 from study.report import EVALUATIONS
 from study.ship import ship
 from study.sweeps import SweepRow
@@ -51,6 +51,15 @@ def test_a_sweep_has_three_seeds_and_200_goals_not_looked_at_before(step: Step) 
     plan = plan_sweep(settings, step.name)
     assert {trial.settings.seed for trial in plan.trials} >= {0, 1, 2}
     assert (settings.evaluation.episodes, settings.evaluation.seed) == (200, EVALUATION_SEED)
+
+
+def test_few_labelled_episodes_are_of_data_that_nothing_was_chosen_on() -> None:
+    by_name = {step.name: step.command for step in STEPS}
+    for task in ("box", "banana", "milk"):
+        collect, finetune = by_name[f"collect downstream_{task}_unseen"], by_name[f"finetune {task}"]
+        recipe, folder = ROOT / collect[2], collect[collect.index("--out") + 1]
+        assert collect[collect.index("--seed") + 1] == str(UNSEEN_SEED) != str(load_recipe(recipe).seed)
+        assert finetune[finetune.index("--dataset") + 1] == folder != f"data/{recipe.stem}"
 
 
 def test_cloning_has_the_networks_and_the_budget_of_what_it_is_compared_with() -> None:
