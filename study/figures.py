@@ -1,4 +1,4 @@
-"""Success rates with intervals, task by task: bars of methods beside one another, and curves over updates."""
+"""Success rates with intervals, task by task: bars of methods beside one another, and curves over updates or labelled episodes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from study.texts import task_title
 
 _OURS = ("#1f4e79", "#3f72a0", "#6f9cc2", "#a9c4dd", "#d5d9de")
 _CLONING = ("#c07a3a", "#e3c29f")
+_ARMS = {"scratch": "#c07a3a", "auxiliary": "#e3c29f", "pretrained": "#1f4e79", "pretrained_auxiliary": "#6f9cc2"}
 _WIDTH = 0.8
 
 
@@ -56,27 +57,66 @@ def curves_figure(curves: Mapping[str, Mapping[int, Cell]], path: Path) -> None:
     panels: Any = figure.subplots(1, len(tasks), sharey=True, squeeze=False)
     for axes, task in zip(panels[0], tasks, strict=True):
         for (method, points), color in zip(curves.items(), bar_colors(list(curves)), strict=True):
-            updates = sorted(points)
-            axes.plot(updates, [100 * points[u].rate(task) for u in updates], color=color, label=method)
-            bounds = [points[u].interval(task) for u in updates]
-            axes.fill_between(
-                updates,
-                *([100 * bound for bound in side] for side in zip(*bounds, strict=True)),
-                color=color,
-                alpha=0.15,
-            )
-            for u in updates:
-                seeds = 100 * np.nanmean(points[u].outcomes[task], axis=1)
-                axes.plot([u] * len(seeds), seeds, "o", color=color, alpha=0.6, markersize=3, markeredgewidth=0)
+            shown = {
+                updates: (found.rate(task), found.interval(task), np.nanmean(found.outcomes[task], axis=1))
+                for updates, found in sorted(points.items())
+            }
+            _line(axes, shown, method, color)
         axes.set_title(task_title(task), fontsize=9)
         axes.set_xlabel("updates")
+    _finish(figure, panels[0], path)
+
+
+def downstream_figure(comparisons: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Writes a PNG: for each downstream task a line of each arm over labelled episodes, its 95 % intervals, a dot for each seed.
+
+    Args:
+        comparisons: ``comparison.json`` by task.
+        path: Of the PNG.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.0 + 2.9 * len(comparisons), 3.3), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels: Any = figure.subplots(1, len(comparisons), sharey=True, squeeze=False)
+    for axes, (task, comparison) in zip(panels[0], comparisons.items(), strict=True):
+        rows = [row for row in comparison["success"] if row["rate"] is not None]
+        for arm in dict.fromkeys(row["arm"] for row in rows):
+            shown = {
+                row["episodes"]: (row["rate"], row["interval"], np.array(list(row["seed_rates"].values())))
+                for row in sorted(rows, key=lambda row: int(row["episodes"]))
+                if row["arm"] == arm
+            }
+            _line(axes, shown, arm.replace("_", " + "), _ARMS[arm])
+        axes.set_title(f"grasp {task}", fontsize=9)
+        axes.set_xlabel("labelled episodes")
+        axes.set_xscale("log")
+        sizes = sorted({row["episodes"] for row in rows})
+        axes.set_xticks(sizes, [str(size) for size in sizes], minor=False)
+        axes.minorticks_off()
+    _finish(figure, panels[0], path)
+
+
+def _line(axes: Any, points: Mapping[int, tuple[float, Sequence[float], np.ndarray]], label: str, color: str) -> None:
+    """By place: a rate, its interval, and those of the seeds, as shares."""
+    places = list(points)
+    axes.plot(places, [100 * rate for rate, _, _ in points.values()], color=color, label=label)
+    bounds = zip(*(interval for _, interval, _ in points.values()), strict=True)
+    axes.fill_between(places, *([100 * bound for bound in side] for side in bounds), color=color, alpha=0.15)
+    for place, (_, _, seeds) in points.items():
+        axes.plot([place] * len(seeds), 100 * seeds, "o", color=color, alpha=0.6, markersize=3, markeredgewidth=0)
+
+
+def _finish(figure: Any, panels: Sequence[Any], path: Path) -> None:
+    for axes in panels:
         axes.grid(alpha=0.3)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    panels[0][0].set_ylabel("success at the last step, %")
-    panels[0][0].set_ylim(0, 102)
+    panels[0].set_ylabel("success at the last step, %")
+    panels[0].set_ylim(0, 102)
     figure.legend(
-        *panels[0][0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=2, frameon=False
+        *panels[0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=4, frameon=False
     )
     figure.savefig(path)
 

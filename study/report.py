@@ -14,8 +14,8 @@ from typing import Any
 
 from study.conditions import CONDITIONS
 from study.curves import curves_markdown, curves_of
-from study.downstream import DOWNSTREAM_TABLE, downstream_lines, read_comparisons
-from study.figures import ablation_figure, curves_figure
+from study.downstream import DOWNSTREAM_TABLE, TASKS, downstream_lines, read_comparisons
+from study.figures import ablation_figure, curves_figure, downstream_figure
 from study.outcomes import Cell, difference, published_cells, read_json
 from study.plan import PICTURES
 from study.tables import TABLES, Table
@@ -62,10 +62,14 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
         if page.exists():
             text = _placed(page.read_text(encoding="utf-8"), name, "\n".join(lines))
             page.write_text(text, encoding="utf-8")
-    comparisons = read_comparisons(runs)
-    if comparisons:
-        written.append(results / f"{DOWNSTREAM_TABLE}.json")
-        written[-1].write_text(json.dumps(comparisons, indent=1) + "\n", encoding="utf-8")
+    found_tasks = read_comparisons(runs)
+    if found_tasks:
+        data, picture = (results / f"{DOWNSTREAM_TABLE}.{kind}" for kind in ("json", "png"))
+        known = read_json(data) | found_tasks
+        comparisons = {task: known[task] for task in TASKS if task in known}
+        data.write_text(json.dumps(comparisons, indent=1) + "\n", encoding="utf-8")
+        downstream_figure(comparisons, picture)
+        written += [data, picture]
         if page.exists():
             text = _placed(page.read_text(encoding="utf-8"), DOWNSTREAM_TABLE, "\n".join(downstream_lines(comparisons)))
             page.write_text(text, encoding="utf-8")

@@ -69,7 +69,8 @@ def test_the_report_fills_its_place_in_the_page_and_nothing_else(tmp_path: Path)
 
 def test_downstream_studies_have_a_line_for_each_number_of_episodes(tmp_path: Path) -> None:
     def row(arm: str, episodes: int, rate: float | None) -> dict[str, Any]:
-        return {"arm": arm, "episodes": episodes, "seeds": 3, "rate": rate, "interval": [0.0, 0.5]}
+        seeds = {"0": 0.0, "1": rate, "2": 0.5}
+        return {"arm": arm, "episodes": episodes, "seeds": 3, "rate": rate, "interval": [0.0, 0.5], "seed_rates": seeds}
 
     rows = [row("scratch", 50, 0.02), row("pretrained", 50, 0.2), row("scratch", 25, 0.0), row("pretrained", 25, None)]
     estimate = {"mean": 0.18, "interval": [0.05, 0.31], "p": 0.01}
@@ -80,13 +81,23 @@ def test_downstream_studies_have_a_line_for_each_number_of_episodes(tmp_path: Pa
     page = tmp_path / "page.md"
     page.write_text("<!-- table downstream -->\n<!-- end downstream -->\n")
     written = write_report(tmp_path, results=tmp_path / "results", page=page)
-    assert [path.name for path in written] == ["downstream.json", "page.md"]
-    assert page.read_text().splitlines()[1:-1] == [
-        "| task | labelled episodes | seeds | scratch | pretrained | *pretrained - scratch* |",
-        "|---|---|---|---|---|---|",
+    assert [path.name for path in written] == ["downstream.json", "downstream.png", "page.md"]
+    banana = [
         "| grasp banana | 25 | 3 | 0 [0, 50] |  |  |",
         "| grasp banana | 50 | 3 | 2 [0, 50] | 20 [0, 50] | +18 [+5, +31] |",
     ]
+    assert page.read_text().splitlines()[1:-1] == [
+        "| task | labelled episodes | seeds | scratch | pretrained | *pretrained - scratch* |",
+        "|---|---|---|---|---|---|",
+        *banana,
+    ]
+    # A task that is not run here stays as published, and the order is that of the tasks.
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "downstream_box").mkdir(parents=True)
+    folder.rename(elsewhere / "downstream_box" / "comparison")
+    write_report(elsewhere, results=tmp_path / "results", page=page)
+    box = [line.replace("banana", "box") for line in banana]
+    assert page.read_text().splitlines()[3:-1] == [*box, *banana]
 
 
 def test_evaluations_under_other_conditions_have_a_table_of_their_own(tmp_path: Path) -> None:
