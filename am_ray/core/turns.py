@@ -21,7 +21,8 @@ _UNIT_TOLERANCE = 0.05
 # Nothing turns along a direction that is the same, up to the symmetry, in all examples: R, see below.
 _SAME_WAY = 0.95
 # Of n R^2, R the mean resultant length, beyond the logarithm of the number of candidates: angles that differ by chance give more than c with probability exp(-c),
-# so that one direction in exp(1) turns by chance at most; made-up ones of 4 to 12 examples do in one case of four, those of the tray in one of fifty (docs/experiments_log.md).
+# so that one direction in exp(1) turns by chance at most. With the other conditions made-up ones of 4 to 12 examples do in one case of four, a hand along objects
+# that it does not go to in 3 of 492 (docs/experiments_log.md).
 _SURPRISE = 1.0
 # The rule leaves less than this share of the mean square of the turn; a turn is at least so large.
 _UNEXPLAINED = 0.5
