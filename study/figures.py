@@ -48,14 +48,9 @@ def ablation_figure(cells: Mapping[str, Cell], path: Path) -> None:
 
 def curves_figure(curves: Mapping[str, Mapping[int, Cell]], path: Path) -> None:
     """Writes a PNG: for each task a line of each method over updates, its 95 % intervals, a dot for each training seed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     tasks = list(next(iter(next(iter(curves.values())).values())).outcomes)
-    figure = Figure(figsize=(1.0 + 2.9 * len(tasks), 3.3), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels: Any = figure.subplots(1, len(tasks), sharey=True, squeeze=False)
-    for axes, task in zip(panels[0], tasks, strict=True):
+    figure, panels = _panels(len(tasks))
+    for axes, task in zip(panels, tasks, strict=True):
         for (method, points), color in zip(curves.items(), bar_colors(list(curves)), strict=True):
             shown = {
                 updates: (found.rate(task), found.interval(task), np.nanmean(found.outcomes[task], axis=1))
@@ -64,7 +59,7 @@ def curves_figure(curves: Mapping[str, Mapping[int, Cell]], path: Path) -> None:
             _line(axes, shown, method, color)
         axes.set_title(task_title(task), fontsize=9)
         axes.set_xlabel("updates")
-    _finish(figure, panels[0], path)
+    _finish(figure, panels, path)
 
 
 def downstream_figure(comparisons: Mapping[str, Mapping[str, Any]], path: Path) -> None:
@@ -74,13 +69,8 @@ def downstream_figure(comparisons: Mapping[str, Mapping[str, Any]], path: Path) 
         comparisons: ``comparison.json`` by task.
         path: Of the PNG.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(1.0 + 2.9 * len(comparisons), 3.3), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels: Any = figure.subplots(1, len(comparisons), sharey=True, squeeze=False)
-    for axes, (task, comparison) in zip(panels[0], comparisons.items(), strict=True):
+    figure, panels = _panels(len(comparisons))
+    for axes, (task, comparison) in zip(panels, comparisons.items(), strict=True):
         rows = [row for row in comparison["success"] if row["rate"] is not None]
         for arm in dict.fromkeys(row["arm"] for row in rows):
             shown = {
@@ -95,7 +85,18 @@ def downstream_figure(comparisons: Mapping[str, Mapping[str, Any]], path: Path) 
         sizes = sorted({row["episodes"] for row in rows})
         axes.set_xticks(sizes, [str(size) for size in sizes], minor=False)
         axes.minorticks_off()
-    _finish(figure, panels[0], path)
+    _finish(figure, panels, path)
+
+
+def _panels(number: int) -> tuple[Any, Sequence[Any]]:
+    """A figure, and its panels side by side."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.0 + 2.9 * number, 3.3), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels: Any = figure.subplots(1, number, sharey=True, squeeze=False)
+    return figure, list(panels[0])
 
 
 def _line(axes: Any, points: Mapping[int, tuple[float, Sequence[float], np.ndarray]], label: str, color: str) -> None:

@@ -95,7 +95,13 @@ class _Fit:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One entry of y, and the maps to it."""
+    """One entry of y, and the maps to it, rows of an offset and the weights of x.
+
+    Attributes:
+        x: Inputs behind a column of ones, ``(n, 1 + s)``.
+        y: Its values, ``(n,)``.
+        own: The entry of the inputs that it is; mean, std and cost are those of `sparse_change`.
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -119,6 +125,7 @@ class _Entry:
 
     @property
     def change(self) -> float:
+        """Mean square of what changes, which staying as it is leaves."""
         return float(self.errors[self.own])
 
     def takes(self, value: int) -> bool:
@@ -131,6 +138,7 @@ class _Entry:
         return found.value < 0 and self.takes(value) and float(self.errors[value]) < _NEARLY * found.error
 
     def fit(self, moments: np.ndarray) -> _Fit:
+        """Of this entry alone: few weights, another entry's value, or no change."""
         x, y = self.x, self.y
         unchanged = _Fit(self.copies[self.own], self.change)
         if self.change < _LEAST_CHANGE**2:
