@@ -70,6 +70,7 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_stitch", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_likely", "tray_stitch_state"),
         *_act_otherwise(folders, "tray_stitch_likely"),
+        _sweep(folders, "tray_stitch_likely_unlinked", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_random", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_cloning", "tray_stitch_state"),
         _point_maze(folders, 5000),
