@@ -306,7 +306,7 @@ class TaskSettings(Checked):
     # `am_ray.core.turns`). `mean`: at the mean of the data.
     goal_start: Literal["success", "mean"] = "success"
     # The share of the squared error that a weight of that fit, or another entry's value, must take off to be kept, times the number of trajectories
-    # that succeed.
+    # that succeed, or 10 if more do.
     goal_weight_cost: float = bounded(1.0, 1e-6, None)
     # Run or checkpoint whose weights are the start; empty: fresh weights.
     initial: str = ""

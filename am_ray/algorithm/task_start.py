@@ -25,6 +25,9 @@ from am_ray.types import CheckpointError, DataSpec, DataStatistics, TaskExamples
 
 # Parameters of `TaskGoal`, which a pre-trained network does not have.
 _TASK_PARTS = ".task."
+# So many successes lower the cost of a weight of the goal. More would buy several small weights in place of the one that means something: a hand that goes
+# nine tenths of the way to the object predicts better where successes ended, and grasps worse.
+_COUNTED_SUCCESSES = 10
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def _task_start(
     if task.goal_start == "success":
         labels = task_labels(read_dataset(path, skip_bad_files=skip_bad_files), task)
         goal, examples = labels.goal, labels.examples
-        weight_cost /= max(1, int(labels.fulfils.sum()))
+        weight_cost /= min(max(1, int(labels.fulfils.sum())), _COUNTED_SUCCESSES)
     if not initial:
         statistics = dataset_facts(task.auxiliary, skip_bad_files).statistics if task.auxiliary else facts.statistics
         return TaskStart(statistics, None, goal, examples, weight_cost, None)

@@ -122,6 +122,22 @@ def test_an_affine_goal_starts_at_what_changes_until_success(labelled: str) -> N
     assert not any(".task.weight." in name for name in start_of(labelled, TENSOR))
 
 
+@pytest.mark.parametrize(("successes", "cost"), [(1, 2.0), (4, 0.5), (10, 0.2), (25, 0.2)])
+def test_at_most_ten_successes_lower_the_cost_of_a_weight_of_the_goal(
+    tmp_path: Path, successes: int, cost: float
+) -> None:
+    from am_ray.algorithm.task_start import task_start
+    from am_ray.settings import TaskSettings
+
+    states, actions = np.zeros((2, 2), np.float32), np.zeros((1, 2), np.float32)
+    labels = [np.array([number < successes]) for number in range(successes + 3)]
+    trajectories = [Trajectory({"state": states}, actions, label.astype(np.float32), label) for label in labels]
+    write_dataset(tmp_path / "labelled", trajectories, fps=10.0, action_low=-1.0, action_high=1.0)
+    settings = settings_of(str(tmp_path / "labelled"), *TASK).algorithm
+    start = task_start(str(tmp_path / "labelled"), TaskSettings(goal_weight_cost=2.0), settings)
+    assert start.weight_cost == pytest.approx(cost)
+
+
 def test_scratch_and_pretrained_differ_in_nothing_but_weights_and_scale(labelled: str, pretrained: str) -> None:
     scratch, tuned = start_of(labelled), start_of(labelled, f"task.initial={pretrained}")
     assert {name: value.shape for name, value in scratch.items()} == {name: v.shape for name, v in tuned.items()}
