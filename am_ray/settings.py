@@ -88,6 +88,8 @@ class CriticLossSettings(Checked):
     chained_end: Literal["bootstrap", "end_value", "self"] = "bootstrap"
     # Q-Transformer: targets of hindsight goals are at least discount^(steps left), a value the data achieved.
     monte_carlo_bound: bool = True
+    # Off: targets are what the data achieved, discount^(steps left), and 0 for random goals: a control without dynamic programming; ours.
+    bootstrap: bool = True
     # Expected number of negatives per transition, losses summed; 0 switches negatives off. The paper: one.
     negative_ratio: float = bounded(1.0, 0.0, 64.0)
     # Weight of the negatives' loss against the Bellman loss. The paper: 1.
@@ -131,6 +133,14 @@ class CriticLossSettings(Checked):
     target_next_action: bool = True
     # CEM refinements of the best target candidate; 0 takes the best candidate as it is.
     target_cem_iterations: int = bounded(0, 0, 10)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.bootstrap and not (self.monte_carlo_bound and self.chained_end == "bootstrap"):
+            raise SettingsError(
+                f"critic.bootstrap: got false with monte_carlo_bound {str(self.monte_carlo_bound).lower()} and chained_end {self.chained_end}; "
+                f"expected true and bootstrap: without them no target is left, or one that bootstraps. Set these, or critic.bootstrap: true."
+            )
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ TABLES = (
         (
             SweepRow("Actionable Models", "tray_play_10k_likely"),
             SweepRow("acting by the cloning head, without Q", "tray_play_10k_likely", acting="cloned"),
+            SweepRow("without bootstrapping", "tray_play_10k_likely_monte_carlo"),
             SweepRow("acting by CEM", "tray_play_10k_auxiliary"),
             SweepRow("by CEM, without the auxiliary cloning loss", "tray_play_10k"),
             SweepRow("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
@@ -53,11 +54,11 @@ TABLES = (
         (
             SweepRow("Actionable Models, linked goals", "tray_stitch_likely"),
             SweepRow("acting by the cloning head, without Q", "tray_stitch_likely", acting="cloned"),
+            SweepRow("without bootstrapping", "tray_stitch_likely_monte_carlo"),
             SweepRow("without chaining", "tray_stitch_likely_unlinked", {CHAINING: 0.0}),
             SweepRow("random goals (the paper's chaining)", "tray_stitch_likely_unlinked", {CHAINING: 0.3}),
             SweepRow("acting by CEM", "tray_stitch", {CHAINING: 0.7}),
             SweepRow("by CEM, without chaining", "tray_stitch", {CHAINING: 0.0}),
-            SweepRow("by CEM, random goals, without the auxiliary cloning loss", "tray_stitch_random", {CHAINING: 0.3}),
             SweepRow("behaviour cloning (GCBC), linked goals", "tray_stitch_cloning", {CHAINING: 0.7}),
             SweepRow("behaviour cloning (GCBC)", "tray_stitch_cloning", {CHAINING: 0.0}),
         ),

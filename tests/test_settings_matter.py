@@ -50,6 +50,7 @@ WHERE: dict[str, dict[str, str]] = {
             "discount",
             "chained_end",
             "monte_carlo_bound",
+            "bootstrap",
             "negative_ratio",
             "negative_weight",
             "negative_estimator",

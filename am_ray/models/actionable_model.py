@@ -144,12 +144,16 @@ class ActionableModel(nn.Module):
         generator: torch.Generator,
     ) -> CriticTarget:
         config = self.settings.critic
+        leads = leads_to_goal(batch.source)
+        if not config.bootstrap:
+            nothing = torch.zeros(len(leads), device=leads.device)
+            y = monte_carlo_lower_bound(nothing, num_steps=batch.num_steps, leads=leads, discount=config.discount)
+            return CriticTarget(y, nothing)
         features = self.target_critic.encode(next_observation, goal)
         next_action = self.action_scale.to_unit(batch.next_action)
         next_value = torch.sigmoid(
             self._max_target_logit(batch, features, next_action, next_observation, goal, generator)
         )
-        leads = leads_to_goal(batch.source)
         y = bellman_target(next_value, reached=leads & batch.is_end, discount=config.discount)
         kind = ChainedEnd(config.chained_end)
         if kind is not ChainedEnd.BOOTSTRAP:

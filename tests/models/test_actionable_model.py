@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from am_ray.core.targets import leads_to_goal
 from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.behavior_cloning import BehaviorCloning
 from am_ray.settings import AlgorithmSettings, CriticLossSettings, ModelSettings, OptimizationSettings
-from am_ray.types import DataSpec, GoalSource
+from am_ray.types import DataSpec, GoalSource, SettingsError
 from tests.models.conftest import make_block, sample, statistics_of
 
 SMALL = ModelSettings(width=16, depth=1, head_width=16, head_depth=1, image_channels=(4, 4))
@@ -50,6 +51,7 @@ def with_critic(**changes: Any) -> AlgorithmSettings:
         {"chained_end": "end_value"},
         {"chained_end": "self"},
         {"monte_carlo_bound": False},
+        {"bootstrap": False},
         {"negative_ratio": 2.0},
         {"negative_ratio": 0.5},
         {"negative_ratio": 0.0},
@@ -94,6 +96,25 @@ def test_an_episodes_last_transition_bootstraps_under_every_reading(state_spec: 
     ends = (batch.source == GoalSource.RANDOM) & batch.is_end
     assert (ends & batch.next_is_final).any()
     assert torch.equal(targets(chained_end) != targets("bootstrap"), ends & ~batch.next_is_final)
+
+
+def test_without_bootstrapping_targets_are_what_the_data_achieved(state_spec: DataSpec) -> None:
+    model = build(state_spec, with_critic(bootstrap=False, discount=0.9))
+    spread_out(model)
+    batch = sample(make_block(state_spec), state_spec, size=256)
+    generator = torch.Generator().manual_seed(0)
+    target = model._target(batch, batch.observation, batch.next_observation, batch.goal, generator)
+    leads = leads_to_goal(batch.source)
+    assert 0 < leads.sum() < 256 and (batch.num_steps[leads] > 2).any()
+    assert torch.allclose(target.value, torch.where(leads, 0.9 ** (batch.num_steps - 1.0), 0.0))
+
+
+@pytest.mark.parametrize("change", [{"monte_carlo_bound": False}, {"chained_end": "end_value"}])
+def test_no_bootstrapping_needs_targets_that_do_not(change: dict[str, Any]) -> None:
+    with pytest.raises(
+        SettingsError, match=r"critic\.bootstrap: got false with .*Set these, or critic\.bootstrap: true"
+    ):
+        CriticLossSettings(bootstrap=False, **change)
 
 
 def test_the_loss_is_reproduced_by_its_generator_alone(state_spec: DataSpec) -> None:
