@@ -73,7 +73,7 @@ class RelabelSettings(Checked):
             )
 
 
-Acting = Literal["cem", "likely", "cloned"]
+Acting = Literal["cem", "likely", "drawn", "cloned"]
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,11 @@ class CriticLossSettings(Checked):
     # the goal teaches the encoder of images faster than the critic's own loss does. It has a part in acting where `acting` is `likely`.
     cloning_weight: float = bounded(0.0, 0.0, None)
     # How the critic acts. `cem`: argmax_a Q over the whole box (the paper). `likely`: the mean of the best quarter, by Q, of actions
-    # drawn from the auxiliary cloning head (ours; needs `cloning_weight`): Q chooses among what the data would do. `cloned`: the mean
+    # drawn from the auxiliary cloning head (ours; needs `cloning_weight`): Q chooses among what the data would do. `drawn`: so, too, but
+    # for two-valued entries (a gripper), which are as the head draws them: where data hesitate, Q waits for ever. `cloned`: the mean
     # of that head's density, without Q: a control. `am-ray evaluate --acting` compares them with the same weights.
     acting: Acting = "cem"
-    # Actions drawn for each that is taken; `likely` alone.
+    # Actions drawn for each that is taken; `likely` and `drawn` alone.
     likely_samples: int = bounded(32, 4, 65536)
     # Standard deviation of that perturbation, as a share of half the action range.
     perturbation_std: float = bounded(0.3, 0.0, 10.0)

@@ -56,9 +56,14 @@ def likely(
     encoded: Tensor,
     num_samples: int,
     *,
+    draws_binary: bool,
     generator: torch.Generator,
 ) -> BestAction:
     """The mean of the best quarter, by Q, of actions that the head draws (`am_ray.core.likely`); ours.
+
+    Two-valued entries: the majority of that quarter, or one draw for all candidates. Negatives make Q(a) about y(a) b(a) / (b(a) + n(a)), where
+    b is the density of the data's actions and n that of the negatives. Where the data close the gripper in one step of three, Q is higher for not
+    yet, in that step and in all that follow; a draw closes it in one of three.
 
     Args:
         critic: Scores.
@@ -66,9 +71,12 @@ def likely(
         head: Of the auxiliary cloning loss.
         encoded: Of (s, g), ``critic.encoder``'s ``(b, width)``, which the head takes.
         num_samples: Actions drawn for each that is taken, at least 4.
+        draws_binary: Whether Q has no part in the two-valued entries.
         generator: Of the draws.
     """
     continuous, binary = head.density(encoded).sample(num_samples, generator=generator)
+    if draws_binary:
+        binary = binary[:, :1].expand_as(binary)
     scores = critic.score(features, head.join(continuous, binary))
     return _valued(critic, features, head.join(*mean_of_best(scores, continuous, binary, num_best=num_samples // 4)))
 

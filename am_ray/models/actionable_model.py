@@ -310,7 +310,7 @@ class ActionableModel(nn.Module):
         if acting != "cem" and self.acting_cloning_head is None:
             raise SettingsError(
                 f"acting: got {acting} for a model trained with critic.acting: {self.settings.critic.acting}; expected cem, for the "
-                f"averaged cloning head is kept with critic.acting: likely or cloned alone. Train it with one of these."
+                f"averaged cloning head is kept with critic.acting: likely, drawn or cloned alone. Train it with one of these."
             )
         self.acting = acting
 
@@ -323,7 +323,7 @@ class ActionableModel(nn.Module):
         if head is None or self.acting == "cem":
             proposed = self._proposed(self.acting_proposal, observation, goal, generator)
             return searched(critic, features, self.action_pool, proposed, self.settings.cem, generator=generator)
-        if self.acting == "likely":
-            num = self.settings.critic.likely_samples
-            return likely(critic, features, head, encoded, num, generator=generator)
-        return cloned(critic, features, head, encoded)
+        if self.acting == "cloned":
+            return cloned(critic, features, head, encoded)
+        num, draws_binary = self.settings.critic.likely_samples, self.acting == "drawn"
+        return likely(critic, features, head, encoded, num, draws_binary=draws_binary, generator=generator)

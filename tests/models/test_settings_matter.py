@@ -142,6 +142,32 @@ def test_acting_likely_takes_the_mean_of_the_best_quarter_of_what_the_head_draws
     assert isinstance(by_cem, ActionableModel) and by_cem.acting_cloning_head is None
 
 
+def test_acting_drawn_takes_two_valued_entries_as_the_head_draws_them_and_the_best_quarter_of_the_others(
+    state_spec: DataSpec,
+) -> None:
+    plain = AlgorithmSettings(model=SMALL, cloning=CloningSettings(binary_entries=(-1,)))
+    settings = replace(plain, critic=replace(plain.critic, cloning_weight=0.1, acting="drawn"))
+    model, batch = model_of(state_spec, settings), sample(make_block(state_spec), state_spec, size=512)
+    assert isinstance(model, ActionableModel) and model.acting_cloning_head is not None
+    critic, head = model.acting_critic, model.acting_cloning_head
+    with torch.no_grad():  # a head that closes the gripper in one of four
+        density = head.density(critic.encoder(batch.observation, batch.goal))
+        head.out.bias[-1] += -1.1 - density.binary_logits.mean()
+    found = model.best_action(batch.observation, batch.goal, generator=torch.Generator().manual_seed(3))
+
+    density = head.density(critic.encoder(batch.observation, batch.goal))
+    continuous, binary = density.sample(32, generator=torch.Generator().manual_seed(3))
+    features = critic.encode(batch.observation, batch.goal)
+    scores = critic.score(features, head.join(continuous, binary[:, :1].expand_as(binary)))
+    for row in range(512):
+        best = scores[row].argsort(descending=True)[:8]
+        torch.testing.assert_close(found.action[row, :-1], continuous[row, best].mean(dim=0))
+    share = torch.sigmoid(density.binary_logits).mean()
+    assert 0.15 < share < 0.35
+    assert abs((found.action[:, -1] > 0).float().mean() - share) < 0.06
+    assert set(found.action[:, -1].tolist()) == {-1.0, 1.0}
+
+
 def test_acting_cloned_is_the_mean_of_the_heads_density_and_a_policy_can_act_otherwise_than_it_was_trained_to(
     state_spec: DataSpec,
 ) -> None:
@@ -167,7 +193,7 @@ def test_acting_cloned_is_the_mean_of_the_heads_density_and_a_policy_can_act_oth
     assert not torch.equal(actions("likely"), actions("cloned"))
     with pytest.raises(SettingsError, match=r"acting: got likely for a model trained .* cem"):
         actions("cem", "likely")
-    with pytest.raises(SettingsError, match="acting: got 'mean'; expected one of cem, likely, cloned"):
+    with pytest.raises(SettingsError, match="acting: got 'mean'; expected one of cem, likely, drawn, cloned"):
         actions("likely", "mean")
 
 
