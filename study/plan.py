@@ -72,6 +72,7 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_stitch_likely", "tray_stitch_state"),
         *_act_otherwise(folders, "tray_stitch_likely"),
         _sweep(folders, "tray_stitch_likely_monte_carlo", "tray_stitch_state"),
+        *_act_otherwise(folders, "tray_stitch_likely_monte_carlo"),
         _sweep(folders, "tray_stitch_likely_unlinked", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_cloning", "tray_stitch_state"),
         _point_maze(folders, 5000),

@@ -42,6 +42,7 @@ TABLES = (
         "tray_play_10k",
         (
             SweepRow("Actionable Models", "tray_play_10k_likely"),
+            SweepRow("the gripper drawn", "tray_play_10k_likely", acting="drawn"),
             SweepRow("acting by the cloning head, without Q", "tray_play_10k_likely", acting="cloned"),
             SweepRow("without bootstrapping", "tray_play_10k_likely_monte_carlo"),
             SweepRow("acting by CEM", "tray_play_10k_auxiliary"),
@@ -55,6 +56,7 @@ TABLES = (
             SweepRow("Actionable Models, linked goals", "tray_stitch_likely"),
             SweepRow("acting by the cloning head, without Q", "tray_stitch_likely", acting="cloned"),
             SweepRow("without bootstrapping", "tray_stitch_likely_monte_carlo"),
+            SweepRow("without bootstrapping, the gripper drawn", "tray_stitch_likely_monte_carlo", acting="drawn"),
             SweepRow("without chaining", "tray_stitch_likely_unlinked", {CHAINING: 0.0}),
             SweepRow("random goals (the paper's chaining)", "tray_stitch_likely_unlinked", {CHAINING: 0.3}),
             SweepRow("acting by CEM", "tray_stitch", {CHAINING: 0.7}),
