@@ -12,6 +12,9 @@ from am_ray.models.action_density import ActionDensityHead
 from am_ray.models.critic import Critic
 from am_ray.settings import CemSettings
 
+# Of the value of what `likely` takes; a draw below it is not taken.
+_LEAST_WORTH = 0.5
+
 
 @torch.no_grad()
 def searched(
@@ -56,14 +59,9 @@ def likely(
     encoded: Tensor,
     num_samples: int,
     *,
-    draws_binary: bool,
     generator: torch.Generator,
 ) -> BestAction:
     """The mean of the best quarter, by Q, of actions that the head draws (`am_ray.core.likely`); ours.
-
-    Two-valued entries: the majority of that quarter, or one draw for all candidates. Negatives make Q(a) about y(a) b(a) / (b(a) + n(a)), where
-    b is the density of the data's actions and n that of the negatives. Where the data close the gripper in one step of three, Q is higher for not
-    yet, in that step and in all that follow; a draw closes it in one of three.
 
     Args:
         critic: Scores.
@@ -71,20 +69,49 @@ def likely(
         head: Of the auxiliary cloning loss.
         encoded: Of (s, g), ``critic.encoder``'s ``(b, width)``, which the head takes.
         num_samples: Actions drawn for each that is taken, at least 4.
-        draws_binary: Whether Q has no part in the two-valued entries.
         generator: Of the draws.
     """
     continuous, binary = head.density(encoded).sample(num_samples, generator=generator)
-    if draws_binary:
-        binary = binary[:, :1].expand_as(binary)
-    scores = critic.score(features, head.join(continuous, binary))
-    return _valued(critic, features, head.join(*mean_of_best(scores, continuous, binary, num_best=num_samples // 4)))
+    return _best_mean(critic, features, head, continuous, binary)
+
+
+@torch.no_grad()
+def drawn(
+    critic: Critic,
+    features: Tensor,
+    head: ActionDensityHead,
+    encoded: Tensor,
+    num_samples: int,
+    *,
+    generator: torch.Generator,
+) -> BestAction:
+    """As `likely`, but with two-valued entries as the head draws them, unless that is worth less than half of what `likely` takes; ours.
+
+    Negatives make Q(a) about y(a) b(a) / (b(a) + n(a)), with b the density of the data's actions at (s, g) and n that of the negatives: Q repeats what
+    the data do more often. Where they close the gripper in one step of three, Q is higher for not yet, in that step and in all that follow; a draw
+    closes it in one of three. That half is far below what hesitating costs, and far above Q of letting go in mid-air. Arguments as `likely`'s.
+    """
+    continuous, binary = head.density(encoded).sample(num_samples, generator=generator)
+    ranked = _best_mean(critic, features, head, continuous, binary)
+    one = _best_mean(critic, features, head, continuous, binary[:, :1].expand_as(binary))
+    is_worth = one.score >= _LEAST_WORTH * ranked.score
+    return BestAction(
+        torch.where(is_worth.unsqueeze(1), one.action, ranked.action), torch.where(is_worth, one.score, ranked.score)
+    )
 
 
 @torch.no_grad()
 def cloned(critic: Critic, features: Tensor, head: ActionDensityHead, encoded: Tensor) -> BestAction:
     """The mean of the head's density: what Q has no part in, to tell what it adds; ours. Arguments as `likely`'s."""
     return _valued(critic, features, head.join(*head.density(encoded).expected()))
+
+
+def _best_mean(
+    critic: Critic, features: Tensor, head: ActionDensityHead, continuous: Tensor, binary: Tensor
+) -> BestAction:
+    scores = critic.score(features, head.join(continuous, binary))
+    num_best = continuous.shape[1] // 4
+    return _valued(critic, features, head.join(*mean_of_best(scores, continuous, binary, num_best=num_best)))
 
 
 def _valued(critic: Critic, features: Tensor, action: Tensor) -> BestAction:
