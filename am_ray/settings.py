@@ -88,7 +88,8 @@ class CriticLossSettings(Checked):
     chained_end: Literal["bootstrap", "end_value", "self"] = "bootstrap"
     # Q-Transformer: targets of hindsight goals are at least discount^(steps left), a value the data achieved.
     monte_carlo_bound: bool = True
-    # Off: targets are what the data achieved, discount^(steps left), and 0 for random goals: a control without dynamic programming; ours.
+    # Off: targets are discount^(steps left), for a linked goal the steps of both pieces, and 0 for random goals and failures: a control without
+    # dynamic programming; ours. Next observations are read all the same.
     bootstrap: bool = True
     # Expected number of negatives per transition, losses summed; 0 switches negatives off. The paper: one.
     negative_ratio: float = bounded(1.0, 0.0, 64.0)
@@ -112,12 +113,12 @@ class CriticLossSettings(Checked):
     # 12 to 28 points of rearrangement (one seed; docs/experiments_log.md).
     negative_perturbed: int = bounded(0, 0, 1024)
     # Weight of behaviour cloning (settings: `cloning`) as an auxiliary loss on the critic's encoder; ours. Which action led to
-    # the goal teaches the encoder of images faster than the critic's own loss does. It has a part in acting where `acting` is `likely`.
+    # the goal teaches the encoder of images faster than the critic's own loss does. It has a part in acting unless `acting` is `cem`.
     cloning_weight: float = bounded(0.0, 0.0, None)
     # How the critic acts. `cem`: argmax_a Q over the whole box (the paper). `likely`: the mean of the best quarter, by Q, of actions
     # drawn from the auxiliary cloning head (ours; needs `cloning_weight`): Q chooses among what the data would do. `drawn`: so, too, but
-    # for two-valued entries (a gripper), which are as the head draws them: where data hesitate, Q waits for ever. `cloned`: the mean
-    # of that head's density, without Q: a control. `am-ray evaluate --acting` compares them with the same weights.
+    # for `cloning.binary_entries` (a gripper), which are as the head draws them, unless Q halves by it: where data hesitate, Q waits for
+    # ever. `cloned`: the mean of that head's density, without Q: a control. `am-ray evaluate --acting` compares them with the same weights.
     acting: Acting = "cem"
     # Actions drawn for each that is taken; `likely` and `drawn` alone.
     likely_samples: int = bounded(32, 4, 65536)
@@ -140,7 +141,8 @@ class CriticLossSettings(Checked):
         if not self.bootstrap and not (self.monte_carlo_bound and self.chained_end == "bootstrap"):
             raise SettingsError(
                 f"critic.bootstrap: got false with monte_carlo_bound {str(self.monte_carlo_bound).lower()} and chained_end {self.chained_end}; "
-                f"expected true and bootstrap: without them no target is left, or one that bootstraps. Set these, or critic.bootstrap: true."
+                f"expected monte_carlo_bound true and chained_end bootstrap: without them no target is left, or one that bootstraps. Set both, "
+                f"or critic.bootstrap: true."
             )
 
 
@@ -273,10 +275,15 @@ class AlgorithmSettings:
                 f"critic.acting: got {self.critic.acting} with critic.cloning_weight = 0; expected an auxiliary cloning head to draw "
                 f"actions from. Set critic.cloning_weight above 0, or critic.acting: cem."
             )
+        if self.method != "behavior_cloning" and self.critic.acting == "drawn" and not self.cloning.binary_entries:
+            raise SettingsError(
+                "critic.acting: got drawn without cloning.binary_entries; expected two-valued entries to draw. Name them, such as [-1] for a "
+                "gripper, or set critic.acting: likely."
+            )
 
     def _refuse_no_candidates(self) -> None:
         critic, remedy = self.critic, "Raise one of them, or set model.proposal: learned"
-        if not (critic.target_uniform or critic.target_data or critic.target_next_action):
+        if critic.bootstrap and not (critic.target_uniform or critic.target_data or critic.target_next_action):
             raise SettingsError(
                 f"critic: got target_uniform = target_data = 0 and target_next_action = false; expected at least one "
                 f"candidate for the target's max. {remedy}."

@@ -2,7 +2,7 @@
 
 python -m study.cloning_head CHECKPOINT --data PACKED --out DIR [--pairs 400000] [--passes 20] [--seed 0]
 
-A checkpoint of the weights that act (`study.ship`) has no such head if it acted by CEM, and ``critic.acting: likely`` needs one. The encoder has learnt what
+A checkpoint of the weights that act (`study.ship`) has no such head if it acted by CEM, and all other ways of acting need one. The encoder has learnt what
 cloning needs, so the head is a small network on its output: every pair (s, g) is encoded once, with the shifts and mirrors of training.
 """
 

@@ -11,7 +11,7 @@ import numpy as np
 from study.outcomes import Cell
 from study.texts import task_title
 
-_OURS = ("#1f4e79", "#3f72a0", "#6f9cc2", "#a9c4dd", "#d5d9de", "#9aa3ad", "#6b747e", "#3b4148")
+_OURS = ("#1f4e79", "#3f72a0", "#6f9cc2", "#a9c4dd", "#d5d9de", "#9aa3ad", "#6b747e", "#3b4148", "#1b1f24")
 _CLONING = ("#c07a3a", "#e3c29f")
 _ARMS = {"scratch": "#c07a3a", "auxiliary": "#e3c29f", "pretrained": "#1f4e79", "pretrained_auxiliary": "#6f9cc2"}
 _WIDTH = 0.8
@@ -123,7 +123,7 @@ def _finish(figure: Any, panels: Sequence[Any], path: Path) -> None:
 
 
 def bar_colors(labels: Sequence[str]) -> list[str]:
-    """Blues for ours and browns for behaviour cloning, the darkest first; what is left over shares the lightest."""
+    """Blues, then greys, for ours and browns for behaviour cloning, in the order of the lists; what is left over shares the last."""
     is_cloning = ["behaviour cloning" in label for label in labels]
     families = [_CLONING if cloning else _OURS for cloning in is_cloning]
     ranks = [is_cloning[:index].count(cloning) for index, cloning in enumerate(is_cloning)]

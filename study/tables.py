@@ -54,6 +54,7 @@ TABLES = (
         "tray_stitch",
         (
             SweepRow("Actionable Models, linked goals", "tray_stitch_likely"),
+            SweepRow("the gripper drawn", "tray_stitch_likely", acting="drawn"),
             SweepRow("acting by the cloning head, without Q", "tray_stitch_likely", acting="cloned"),
             SweepRow("without bootstrapping", "tray_stitch_likely_monte_carlo"),
             SweepRow("without bootstrapping, the gripper drawn", "tray_stitch_likely_monte_carlo", acting="drawn"),

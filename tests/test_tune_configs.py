@@ -75,6 +75,29 @@ def test_the_main_result_is_of_the_reference_run() -> None:
     assert ours.training.updates == reference.training.updates
 
 
+@pytest.mark.parametrize(
+    ("name", "control", "section", "settings"),
+    [
+        ("tray_stitch_likely", "tray_stitch_likely_monte_carlo", "critic", {"bootstrap"}),
+        ("tray_play_10k_likely", "tray_play_10k_likely_monte_carlo", "critic", {"bootstrap"}),
+        (
+            "tray_stitch_likely",
+            "tray_stitch_likely_unlinked",
+            "relabel",
+            {"chaining_ratio", "chaining_neighbors", "chaining_distance", "chaining_entries"},
+        ),
+    ],
+)
+def test_a_control_differs_in_what_it_is_the_control_of(
+    name: str, control: str, section: str, settings: set[str]
+) -> None:
+    ours, other = (loaded(FOLDER / "study" / f"{one}.yaml") for one in (name, control))
+    one, two = flat(to_mapping(ours.algorithm)), flat(to_mapping(other.algorithm))
+    differing = {key for key in one if one[key] != two[key]}
+    assert differing and differing <= {f"{section}.{setting}" for setting in settings}
+    assert ours.evaluation == other.evaluation and ours.training.updates == other.training.updates
+
+
 def test_links_are_over_positions_alone() -> None:
     tray = Tray(arm="panda", kinds=["box", "banana", "milk", "can", "apple"], container="bin", observation="state")
     names = [

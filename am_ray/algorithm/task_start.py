@@ -147,7 +147,7 @@ def _check_head(where: str, settings: AlgorithmSettings, head: _Head) -> None:
     if head.acts and (before is None or not before.acts):
         raise CheckpointError(
             f"{where}: trained with critic.acting: cem, so it has no cloning head that acts; fine-tuning is to act by one. Set "
-            f"algorithm.critic.acting: cem, or pre-train with likely."
+            f"algorithm.critic.acting: cem, or pre-train with likely, drawn or cloned."
         )
     if before is None:
         return

@@ -87,9 +87,10 @@ def drawn(
 ) -> BestAction:
     """As `likely`, but with two-valued entries as the head draws them, unless that is worth less than half of what `likely` takes; ours.
 
-    Negatives make Q(a) about y(a) b(a) / (b(a) + n(a)), with b the density of the data's actions at (s, g) and n that of the negatives: Q repeats what
-    the data do more often. Where they close the gripper in one step of three, Q is higher for not yet, in that step and in all that follow; a draw
-    closes it in one of three. That half is far below what hesitating costs, and far above Q of letting go in mid-air. Arguments as `likely`'s.
+    Negatives make Q(a) about y(a) b(a) / (b(a) + w n(a)), with b the density of the data's actions at (s, g), n that of the negatives and w their ratio
+    and weight: Q repeats what the data do more often than the negatives' candidates. Where they close the gripper in one step of three, Q is higher for
+    not yet, in that step and in all that follow; a draw closes it in one of three. Q was 0.36 to 0.46 there, and 0.05 to 0.5 or less for letting go in
+    mid-air (docs/experiments_log.md): half is between them. Arguments as `likely`'s.
     """
     continuous, binary = head.density(encoded).sample(num_samples, generator=generator)
     ranked = _best_mean(critic, features, head, continuous, binary)

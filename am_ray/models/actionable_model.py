@@ -146,9 +146,9 @@ class ActionableModel(nn.Module):
         config = self.settings.critic
         leads = leads_to_goal(batch.source)
         if not config.bootstrap:
-            nothing = torch.zeros(len(leads), device=leads.device)
-            y = monte_carlo_lower_bound(nothing, num_steps=batch.num_steps, leads=leads, discount=config.discount)
-            return CriticTarget(y, nothing)
+            y = torch.zeros(len(leads), device=leads.device)
+            y = monte_carlo_lower_bound(y, num_steps=batch.num_steps, leads=leads, discount=config.discount)
+            return CriticTarget(y, None)
         features = self.target_critic.encode(next_observation, goal)
         next_action = self.action_scale.to_unit(batch.next_action)
         next_value = torch.sigmoid(
@@ -303,7 +303,7 @@ class ActionableModel(nn.Module):
         """Acts in another way than ``critic.acting`` says, with the same weights.
 
         Raises:
-            SettingsError: There is no such way, or it takes the averaged cloning head, which was not kept.
+            SettingsError: There is no such way, it takes the averaged cloning head, which was not kept, or two-valued entries, of which there are none.
         """
         if acting not in get_args(Acting):
             raise SettingsError(f"acting: got {acting!r}; expected one of {', '.join(get_args(Acting))}. Correct it.")
@@ -311,6 +311,10 @@ class ActionableModel(nn.Module):
             raise SettingsError(
                 f"acting: got {acting} for a model trained with critic.acting: {self.settings.critic.acting}; expected cem, for the "
                 f"averaged cloning head is kept with critic.acting: likely, drawn or cloned alone. Train it with one of these."
+            )
+        if acting == "drawn" and not self.settings.cloning.binary_entries:
+            raise SettingsError(
+                "acting: got drawn for a model trained without cloning.binary_entries; expected two-valued entries to draw. Choose likely."
             )
         self.acting = acting
 

@@ -16,7 +16,7 @@ class CriticTarget:
     """y, ``(b,)``, and max_a' Q_target(s', a', g), ``(b,)``, which it was made from."""
 
     value: Tensor
-    next_value: Tensor
+    next_value: Tensor | None
 
 
 @torch.no_grad()
@@ -48,10 +48,11 @@ def critic_metrics(
         "critic/q_negative_mean": weighted_mean(torch.sigmoid(negative_logits), negative_weights),
         "critic/target_chained_mean": mean_over(target.value, chained),
         "critic/target_hindsight_mean": mean_over(target.value, hindsight),
-        "critic/next_value_mean": target.next_value.mean(),
         "data/chained_share": chained.mean(),
         "data/reached_share": reached.mean(),
     }
+    if target.next_value is not None:
+        metrics["critic/next_value_mean"] = target.next_value.mean()
     if has_task:
         success, failure = ((batch.source == source).float() for source in (GoalSource.SUCCESS, GoalSource.FAILURE))
         metrics |= {

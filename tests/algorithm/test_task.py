@@ -219,6 +219,15 @@ def test_a_head_that_acts_is_that_of_the_pretraining(labelled: str, point_world:
         settings_of(labelled, *TASK, *likely, f"task.initial={tmp_path / 'likely'}"), run_name="a", storage=tmp_path
     )
     assert load_policy(tuned.run_dir).act(np.zeros(2)).shape == (2,)
+    drawn = [
+        "algorithm.critic.acting=drawn",
+        "algorithm.critic.cloning_weight=0.1",
+        "algorithm.cloning.binary_entries=[-1]",
+    ]
+    with pytest.raises(CheckpointError, match="no cloning head that acts"):
+        pretrain(
+            settings_of(labelled, *TASK, *drawn, f"task.initial={tmp_path / 'cem'}"), run_name="b", storage=tmp_path
+        )
 
 
 def test_weights_of_other_data_or_another_method_are_refused(labelled: str, point_world: str, tmp_path: Path) -> None:

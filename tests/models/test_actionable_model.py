@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from am_ray.core.targets import leads_to_goal
 from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.behavior_cloning import BehaviorCloning
 from am_ray.settings import AlgorithmSettings, CriticLossSettings, ModelSettings, OptimizationSettings
@@ -102,17 +101,30 @@ def test_without_bootstrapping_targets_are_what_the_data_achieved(state_spec: Da
     model = build(state_spec, with_critic(bootstrap=False, discount=0.9))
     spread_out(model)
     batch = sample(make_block(state_spec), state_spec, size=256)
-    generator = torch.Generator().manual_seed(0)
-    target = model._target(batch, batch.observation, batch.next_observation, batch.goal, generator)
-    leads = leads_to_goal(batch.source)
-    assert 0 < leads.sum() < 256 and (batch.num_steps[leads] > 2).any()
-    assert torch.allclose(target.value, torch.where(leads, 0.9 ** (batch.num_steps - 1.0), 0.0))
+    assert (batch.num_steps > 2).any()
+    achieved = 0.9 ** (batch.num_steps - 1.0)
+    expected = {
+        GoalSource.HINDSIGHT: achieved,
+        GoalSource.LINKED: achieved,
+        GoalSource.SUCCESS: achieved,
+        GoalSource.RANDOM: torch.zeros(256),
+        GoalSource.FAILURE: torch.zeros(256),
+    }
+    assert set(expected) == set(GoalSource)
+    for source, value in expected.items():
+        of_source = replace(batch, source=torch.full_like(batch.source, int(source)))
+        generator = torch.Generator().manual_seed(0)
+        target = model._target(of_source, batch.observation, batch.next_observation, batch.goal, generator)
+        assert torch.allclose(target.value, value), source
+    assert "critic/next_value_mean" not in model.loss(batch, generator=torch.Generator()).metrics
 
 
-@pytest.mark.parametrize("change", [{"monte_carlo_bound": False}, {"chained_end": "end_value"}])
+@pytest.mark.parametrize(
+    "change", [{"monte_carlo_bound": False}, {"chained_end": "end_value"}, {"chained_end": "self"}]
+)
 def test_no_bootstrapping_needs_targets_that_do_not(change: dict[str, Any]) -> None:
     with pytest.raises(
-        SettingsError, match=r"critic\.bootstrap: got false with .*Set these, or critic\.bootstrap: true"
+        SettingsError, match=r"critic\.bootstrap: got false with .*Set both, or critic\.bootstrap: true"
     ):
         CriticLossSettings(bootstrap=False, **change)
 

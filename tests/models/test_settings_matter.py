@@ -234,10 +234,21 @@ def test_a_cloned_policy_cannot_act_otherwise(state_spec: DataSpec) -> None:
 
 
 @pytest.mark.parametrize("method", ["actionable_models", "task_critic"])
-@pytest.mark.parametrize("acting", ["likely", "cloned"])
+@pytest.mark.parametrize("acting", ["likely", "drawn", "cloned"])
 def test_acting_by_a_cloning_head_that_there_is_not_is_refused(method: Any, acting: Any) -> None:
     with pytest.raises(SettingsError, match=f"critic.acting: got {acting} .* Set critic.cloning_weight above 0"):
         AlgorithmSettings(method=method, critic=CriticLossSettings(acting=acting))
+
+
+def test_drawing_two_valued_entries_of_which_there_are_none_is_refused(state_spec: DataSpec) -> None:
+    with pytest.raises(SettingsError, match=r"critic\.acting: got drawn without cloning\.binary_entries; .* Name them"):
+        AlgorithmSettings(critic=CriticLossSettings(acting="drawn", cloning_weight=0.1))
+    model = model_of(
+        state_spec, AlgorithmSettings(model=SMALL, critic=CriticLossSettings(acting="likely", cloning_weight=0.1))
+    )
+    assert isinstance(model, ActionableModel)
+    with pytest.raises(SettingsError, match=r"acting: got drawn for a model .* Choose likely"):
+        model.act_by("drawn")
 
 
 @pytest.mark.parametrize("act", ["mode", "mean"])
