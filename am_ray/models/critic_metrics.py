@@ -13,7 +13,7 @@ from am_ray.types import GoalSource, TransitionBatch
 
 @dataclass(frozen=True)
 class CriticTarget:
-    """y, ``(b,)``, and max_a' Q_target(s', a', g), ``(b,)``, which it was made from."""
+    """y, ``(b,)``, and max_a' Q_target(s', a', g), ``(b,)``, which it was made from; ``None``: y does not bootstrap."""
 
     value: Tensor
     next_value: Tensor | None
