@@ -1,6 +1,6 @@
 """A checkpoint small enough to ship: the weights that act, without the optimizer's state.
 
-python -m study.ship runs/study/tray_play_10k_likely/trials/seed=0 --out checkpoints/tray_play_state --dataset data/tray_play_state
+python -m study.ship runs/study/tray_play_10k_recipe/trials/seed=0 --out checkpoints/tray_play_state --dataset data/tray_play_state
 """
 
 from __future__ import annotations

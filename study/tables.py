@@ -41,10 +41,10 @@ TABLES = (
     Table(
         "tray_play_10k",
         (
-            SweepRow("Actionable Models", "tray_play_10k_likely"),
-            SweepRow("the gripper drawn", "tray_play_10k_likely", acting="drawn"),
-            SweepRow("acting by the cloning head, without Q", "tray_play_10k_likely", acting="cloned"),
-            SweepRow("without bootstrapping", "tray_play_10k_likely_monte_carlo"),
+            SweepRow("Actionable Models", "tray_play_10k_recipe"),
+            SweepRow("the gripper drawn", "tray_play_10k_recipe", acting="drawn"),
+            SweepRow("acting by the cloning head, without Q", "tray_play_10k_recipe", acting="cloned"),
+            SweepRow("without bootstrapping", "tray_play_10k_no_bootstrap"),
             SweepRow("acting by CEM", "tray_play_10k_auxiliary"),
             SweepRow("by CEM, without the auxiliary cloning loss", "tray_play_10k"),
             SweepRow("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
@@ -53,13 +53,13 @@ TABLES = (
     Table(
         "tray_stitch",
         (
-            SweepRow("Actionable Models, linked goals", "tray_stitch_likely"),
-            SweepRow("the gripper drawn", "tray_stitch_likely", acting="drawn"),
-            SweepRow("acting by the cloning head, without Q", "tray_stitch_likely", acting="cloned"),
-            SweepRow("without bootstrapping", "tray_stitch_likely_monte_carlo"),
-            SweepRow("without bootstrapping, the gripper drawn", "tray_stitch_likely_monte_carlo", acting="drawn"),
-            SweepRow("without chaining", "tray_stitch_likely_unlinked", {CHAINING: 0.0}),
-            SweepRow("random goals (the paper's chaining)", "tray_stitch_likely_unlinked", {CHAINING: 0.3}),
+            SweepRow("Actionable Models, linked goals", "tray_stitch_recipe"),
+            SweepRow("the gripper drawn", "tray_stitch_recipe", acting="drawn"),
+            SweepRow("acting by the cloning head, without Q", "tray_stitch_recipe", acting="cloned"),
+            SweepRow("without bootstrapping", "tray_stitch_no_bootstrap"),
+            SweepRow("without bootstrapping, the gripper drawn", "tray_stitch_no_bootstrap", acting="drawn"),
+            SweepRow("without chaining", "tray_stitch_no_links", {CHAINING: 0.0}),
+            SweepRow("random goals (the paper's chaining)", "tray_stitch_no_links", {CHAINING: 0.3}),
             SweepRow("acting by CEM", "tray_stitch", {CHAINING: 0.7}),
             SweepRow("by CEM, without chaining", "tray_stitch", {CHAINING: 0.0}),
             SweepRow("behaviour cloning (GCBC), linked goals", "tray_stitch_cloning", {CHAINING: 0.7}),
@@ -77,7 +77,7 @@ TABLES = (
     Table(
         CURVES_TABLE,
         curve_rows(
-            ("Actionable Models", "tray_play_10k_likely"),
+            ("Actionable Models", "tray_play_10k_recipe"),
             ("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
             end=30_000,
         ),

@@ -70,7 +70,7 @@ def test_its_sweep_has_the_trials_that_its_comment_counts(name: str, trials: int
 
 
 def test_the_main_result_is_of_the_reference_run() -> None:
-    ours, reference = loaded(FOLDER / "study" / "tray_play_10k_likely.yaml"), loaded(FOLDER / "tray_play.yaml")
+    ours, reference = loaded(FOLDER / "study" / "tray_play_10k_recipe.yaml"), loaded(FOLDER / "tray_play.yaml")
     assert ours.algorithm == reference.algorithm
     assert ours.training.updates == reference.training.updates
 
@@ -78,11 +78,11 @@ def test_the_main_result_is_of_the_reference_run() -> None:
 @pytest.mark.parametrize(
     ("name", "control", "section", "settings"),
     [
-        ("tray_stitch_likely", "tray_stitch_likely_monte_carlo", "critic", {"bootstrap"}),
-        ("tray_play_10k_likely", "tray_play_10k_likely_monte_carlo", "critic", {"bootstrap"}),
+        ("tray_stitch_recipe", "tray_stitch_no_bootstrap", "critic", {"bootstrap"}),
+        ("tray_play_10k_recipe", "tray_play_10k_no_bootstrap", "critic", {"bootstrap"}),
         (
-            "tray_stitch_likely",
-            "tray_stitch_likely_unlinked",
+            "tray_stitch_recipe",
+            "tray_stitch_no_links",
             "relabel",
             {"chaining_ratio", "chaining_neighbors", "chaining_distance", "chaining_entries"},
         ),

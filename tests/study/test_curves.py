@@ -20,7 +20,7 @@ from tests.study.runs import TASK, write_evaluation, write_sweep
 
 ROOT = Path(__file__).parents[2]
 ROWS = [row for table in TABLES for row in table.rows if isinstance(row, CurveRow)]
-OURS, CLONING = "tray_play_10k_likely", "tray_play_10k_cloning"
+OURS, CLONING = "tray_play_10k_recipe", "tray_play_10k_cloning"
 
 
 @pytest.mark.parametrize("sweep", sorted({row.sweep for row in ROWS}))

@@ -203,12 +203,12 @@ def test_image_policies_are_compared_by_seed_and_start_and_stay_as_published(tmp
 
 def test_a_sweeps_networks_acting_otherwise_are_a_row_beside_it(tmp_path: Path) -> None:
     seeds = episode_seeds(EVALUATION_SEED, TASK, 4)
-    write_sweep(tmp_path / "tray_stitch_likely", {(0.7, 0): "1111", (0.7, 1): "1110"}, seeds=seeds)
+    write_sweep(tmp_path / "tray_stitch_recipe", {(0.7, 0): "1111", (0.7, 1): "1110"}, seeds=seeds)
     page, results = tmp_path / "page.md", tmp_path / "results"
     page.write_text("<!-- table tray_stitch --><!-- end tray_stitch -->")
     write_report(tmp_path, results=results, page=page)
     assert "without Q" not in page.read_text()
-    (row,) = [row for row in SWEEP_ROWS if row.key == "tray_stitch_likely_cloned"]
+    (row,) = [row for row in SWEEP_ROWS if row.key == "tray_stitch_recipe_cloned"]
     write_evaluation(tmp_path / row.evaluation(1), "1000", acting="cloned")
     write_report(tmp_path, results=results, page=page)
     assert "| acting by the cloning head, without Q | 25 [" in page.read_text()
