@@ -72,7 +72,6 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_stitch_recipe", "tray_stitch_state"),
         *_act_otherwise(folders, "tray_stitch_recipe"),
         _sweep(folders, "tray_stitch_no_bootstrap", "tray_stitch_state"),
-        *_act_otherwise(folders, "tray_stitch_no_bootstrap"),
         _sweep(folders, "tray_stitch_no_links", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_cloning", "tray_stitch_state"),
         _point_maze(folders, 5000),

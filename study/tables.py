@@ -42,7 +42,7 @@ TABLES = (
         "tray_play_10k",
         (
             SweepRow("Actionable Models", "tray_play_10k_recipe"),
-            SweepRow("the gripper drawn", "tray_play_10k_recipe", acting="drawn"),
+            SweepRow("the gripper by Q, too", "tray_play_10k_recipe", acting="likely"),
             SweepRow("acting by the cloning head, without Q", "tray_play_10k_recipe", acting="cloned"),
             SweepRow("without bootstrapping", "tray_play_10k_no_bootstrap"),
             SweepRow("acting by CEM", "tray_play_10k_auxiliary"),
@@ -54,10 +54,9 @@ TABLES = (
         "tray_stitch",
         (
             SweepRow("Actionable Models, linked goals", "tray_stitch_recipe"),
-            SweepRow("the gripper drawn", "tray_stitch_recipe", acting="drawn"),
+            SweepRow("the gripper by Q, too", "tray_stitch_recipe", acting="likely"),
             SweepRow("acting by the cloning head, without Q", "tray_stitch_recipe", acting="cloned"),
             SweepRow("without bootstrapping", "tray_stitch_no_bootstrap"),
-            SweepRow("without bootstrapping, the gripper drawn", "tray_stitch_no_bootstrap", acting="drawn"),
             SweepRow("without chaining", "tray_stitch_no_links", {CHAINING: 0.0}),
             SweepRow("random goals (the paper's chaining)", "tray_stitch_no_links", {CHAINING: 0.3}),
             SweepRow("acting by CEM", "tray_stitch", {CHAINING: 0.7}),

@@ -88,7 +88,7 @@ class ActionableModelsConfig(AlgorithmConfig):
                 rllib[key] = value
             else:
                 near = difflib.get_close_matches(key, ours | _rllib_training_keys(), n=1, cutoff=0.5)
-                hint = f"Did you mean {near[0]}?" if near else "See am_ray/settings.py for the settings."
+                hint = f"Did you mean {near[0]}?" if near else "See am_ray/settings/ for the settings."
                 raise SettingsError(f"ActionableModelsConfig.training: unknown setting {key}. {hint}")
         super().training(**rllib)
         return self

@@ -92,7 +92,7 @@ def _check_key(key: str, where: str) -> None:
     last = {name.rsplit(".", 1)[-1]: name for name in known}
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     near = near or [last[name] for name in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(last), n=1)]
-    hint = f"Did you mean {near[0]}?" if near else "See am_ray/settings.py for the settings of a run."
+    hint = f"Did you mean {near[0]}?" if near else "See am_ray/settings/ for the settings of a run."
     raise SettingsError(f"{where}: unknown setting {key}. {hint}")
 
 
