@@ -43,7 +43,7 @@ WHERE: dict[str, dict[str, str]] = {
         ["chaining_ratio", "chaining_window", "past_share", "goal_sampling", "last_state_share", "next_state_share"],
         _WEIGHTS,
     )
-    | dict.fromkeys(["chaining_neighbors", "chaining_distance", "chaining_entries"], _LINKS),
+    | dict.fromkeys(["chaining_neighbors", "chaining_distance", "chaining_entries", "junction_share"], _LINKS),
     "CriticLossSettings": dict.fromkeys(
         [
             "loss",

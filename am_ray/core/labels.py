@@ -100,6 +100,8 @@ def label_transitions(
     leads = steps[row] > 0
     return RelabelledIndices(
         row=row,
+        action_row=row,
+        next_row=row + 1,
         goal_row=last_row[row],
         num_steps=np.where(leads, steps[row], last_row[row] - row),
         source=np.where(leads, GoalSource.SUCCESS, GoalSource.FAILURE).astype(np.int64),

@@ -8,7 +8,9 @@ of the block, the kernel draws the end i of the sub-sequence (t, i], and a goal:
   after), or of the reservoir of states from other windows, or (``past_share``) a state of the same episode up to s_t.
   Such a goal is never marked as reached.
 - ``LINKED`` (ours, in place of ``RANDOM``): the sub-sequence goes on in another episode, from a state like s_i, and ends there
-  (`am_ray.core.chaining`). i - t counts the steps of both pieces; such a goal is never marked as reached either.
+  (`am_ray.core.chaining`). i - t counts the steps of both pieces; such a goal is never marked as reached either. With
+  ``junction_share`` some of these sub-sequences begin where the episodes meet: s is the episode's last state, a and s' are what the other one
+  did and saw from there.
 
 Indices in, indices out: `relabel` touches no observation, `gather` does nothing else.
 """
@@ -33,7 +35,9 @@ class RelabelledIndices:
     """Row numbers of relabelled transitions, all ``(b,)``.
 
     Attributes:
-        row: Row of s (and of the action).
+        row: Row of s.
+        action_row: Row of the action: of s, or of the state that stands for it.
+        next_row: Row of s', the one after ``action_row``.
         goal_row: Row of g in the goal table: the block's rows, then the reservoir's.
         num_steps: i - t, at least 1.
         source: Values of `GoalSource`.
@@ -43,6 +47,8 @@ class RelabelledIndices:
     """
 
     row: Rows
+    action_row: Rows
+    next_row: Rows
     goal_row: Rows
     num_steps: Rows
     source: Rows
@@ -66,6 +72,7 @@ def relabel(
     next_state_share: float,
     rng: np.random.Generator,
     links: Links | None = None,
+    junction_share: float = 0.0,
 ) -> RelabelledIndices:
     """Draws transitions and a goal for each.
 
@@ -87,6 +94,8 @@ def relabel(
         links: Where set, goals of other episodes are linked ones: those that come after one of the near rows of s_i, each drawn
             alike, in ``last_state_share`` of the cases the last of them. What was done in the nearest row of a last state then
             stands for what would be done there. Ours.
+        junction_share: Share of the linked goals whose transition is that of the other episode, from this one's last state, where
+            that has near rows. Else no transition starts in a last state, and where episodes end by holding still nothing tells a policy to go on. Ours.
 
     Returns:
         The drawn rows. Where there is no other episode (and no reservoir, and no near row) to draw from, goals are hindsight.
@@ -106,24 +115,32 @@ def relabel(
     is_random = (rng.random(num_samples) < chaining_ratio) & (others > 0)
     other = low + (rng.random(num_samples) * others).astype(np.int64)
     random_row = np.where(other < start, other, other + own_rows)
-    next_is_final, next_action_row = t + 1 == length, start + t + 1
+    row = start + t
+    action_row, next_row = row, row + 1
     source, is_end, num_steps = np.where(is_random, GoalSource.RANDOM, GoalSource.HINDSIGHT), end == t + 1, end - t
+    next_is_final, next_action_row = next_row == start + length, next_row
     if links is not None:
         last_row = first_row + num_transitions
-        random_row, steps, is_near = _linked_goals(links, start + end, last_row, last_state_share, rng)
+        is_junction = _is_junction(links, start + length, junction_share, rng)
+        end = np.where(is_junction & is_random, length, end)
+        other, steps, is_near = _linked_goals(links, start + end, last_row, last_state_share, rng)
         is_random &= is_near
+        is_junction &= is_random
+        random_row = other + steps
         source, is_end = np.where(is_random, GoalSource.LINKED, GoalSource.HINDSIGHT), is_end & ~is_random
-        num_steps = num_steps + steps * is_random
-        stands_in = next_is_final & links.is_near[next_action_row, 0]
-        next_is_final &= ~stands_in
-        next_action_row = np.where(stands_in, links.row[next_action_row, 0], next_action_row)
+        num_steps = (end - t) * ~is_junction + steps * is_random
+        row, action_row = np.where(is_junction, start + length, row), np.where(is_junction, other, row)
+        next_row = action_row + 1
+        next_is_final, next_action_row = _stand_in(links, next_row, last_row)
     if past_share:
-        is_past = is_random & (rng.random(num_samples) < past_share)
+        is_past = is_random & (row == action_row) & (rng.random(num_samples) < past_share)
         random_row = np.where(is_past, start + (rng.random(num_samples) * (t + 1)).astype(np.int64), random_row)
         source = np.where(is_past, GoalSource.RANDOM, source)
 
     return RelabelledIndices(
-        row=start + t,
+        row=row,
+        action_row=action_row,
+        next_row=next_row,
         goal_row=np.where(is_random, random_row, start + end),
         num_steps=num_steps,
         source=source.astype(np.int64),
@@ -136,14 +153,29 @@ def relabel(
 def _linked_goals(
     links: Links, row: Rows, last_row: Rows, last_state_share: float, rng: np.random.Generator
 ) -> tuple[Rows, Rows, NDArray[np.bool_]]:
-    """For each row a goal that another episode met after a row like it, how many steps after, and whether there is one."""
+    """For each row a row of another episode that is like it, how many steps after that the goal comes, and whether there is one."""
     num_near = links.is_near[row].sum(axis=1)  # the nearest come first
     choice = (rng.random(len(row)) * np.maximum(num_near, 1)).astype(np.int64)
     other = links.row[row, choice]
     remaining = last_row[np.searchsorted(last_row, other)] - other  # never 0: links are not to last rows
     steps = 1 + (rng.random(len(row)) * remaining).astype(np.int64)
     steps = np.where(rng.random(len(row)) < last_state_share, remaining, steps)
-    return other + steps, steps, num_near > 0
+    return other, steps, num_near > 0
+
+
+def _is_junction(links: Links, last: Rows, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Whether a sub-sequence is to begin at its episode's last state, ``last``: in this share, where that has a near row."""
+    if not share:
+        return np.zeros(len(last), np.bool_)
+    drawn: NDArray[np.bool_] = (rng.random(len(last)) < share) & links.is_near[last, 0]
+    return drawn
+
+
+def _stand_in(links: Links, next_row: Rows, last_row: Rows) -> tuple[NDArray[np.bool_], Rows]:
+    """Whether nothing is known to have been done in s', and the row of what was, which for a last state is the nearest's."""
+    is_last = next_row == last_row[np.searchsorted(last_row, next_row)]
+    stands_in = is_last & links.is_near[next_row, 0]
+    return is_last & ~stands_in, np.where(stands_in, links.row[next_row, 0], next_row)
 
 
 def _goal_range(
@@ -204,9 +236,9 @@ def gather(
     # The action of a final row is padding, which `next_is_final` marks.
     return TransitionBatch(
         observation={name: values.take(indices.row, axis=0) for name, values in block.observations.items()},
-        next_observation={name: values.take(indices.row + 1, axis=0) for name, values in block.observations.items()},
+        next_observation={name: values.take(indices.next_row, axis=0) for name, values in block.observations.items()},
         goal=spec.goal_of(_goal_rows(block, indices.goal_row, reservoir, spec)),
-        action=block.actions.take(indices.row, axis=0),
+        action=block.actions.take(indices.action_row, axis=0),
         next_action=block.actions.take(indices.next_action_row, axis=0),
         next_is_final=indices.next_is_final,
         is_end=indices.is_end,

@@ -102,6 +102,7 @@ class Shard:
             next_state_share=self.relabeling.next_state_share,
             rng=rng,
             links=links,
+            junction_share=self.relabeling.junction_share,
         )
 
 

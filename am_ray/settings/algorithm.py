@@ -27,6 +27,9 @@ class RelabelSettings(Checked):
     # ... or, where entries are listed, Euclidean over them in their own units, such as metres of positions. Indices into the
     # state; of several features, into all of them end to end in the order of their names.
     chaining_entries: tuple[int, ...] = ()
+    # Share of these sub-sequences that begin where the episodes meet: from this one's last state, with what was done in the other one
+    # (ours; docs/experiments_log.md). 0: no transition begins in a last state.
+    junction_share: float = bounded(0.0, 0.0, 1.0)
     # Share of the random goals taken from what the transition's own episode was before (ours): the same objects, another
     # place. Only such goals show that a hand in the right place is no goal while the object is not; docs/experiments_log.md.
     past_share: float = bounded(0.0, 0.0, 1.0)

@@ -158,22 +158,24 @@ def test_same_generator_same_draw() -> None:
 
 def test_gather_by_hand() -> None:
     indices = RelabelledIndices(
-        row=np.array([1, 10]),
+        row=np.array([1, 11]),
+        action_row=np.array([1, 4]),
+        next_row=np.array([2, 5]),
         goal_row=np.array([3, 13]),
         num_steps=np.array([2, 1]),
         source=np.array([0, 1]),
         is_end=np.array([False, True]),
         next_is_final=np.array([False, True]),
-        next_action_row=np.array([2, 11]),
+        next_action_row=np.array([2, 7]),
     )
     spec = DataSpec({"state": (2,)}, {"state": (1,)}, (-1.0,), (1.0,))
     reservoir = {"state": np.array([[-1.0, -2.0], [-3.0, -4.0]], np.float32)}
     batch = gather(block(), indices, spec, reservoir)
-    assert batch.observation["state"].tolist() == [[1, 101], [10, 110]]
-    assert batch.next_observation["state"].tolist() == [[2, 102], [11, 111]]
+    assert batch.observation["state"].tolist() == [[1, 101], [11, 111]]
+    assert batch.next_observation["state"].tolist() == [[2, 102], [5, 105]]
     assert batch.goal["state"].tolist() == [[103], [-4]]
-    assert batch.action.tolist() == [[10], [100]]
-    assert batch.next_action.tolist() == [[20], [110]]
+    assert batch.action.tolist() == [[10], [40]]
+    assert batch.next_action.tolist() == [[20], [70]]
 
 
 def test_every_row_matches_a_brute_force_reading() -> None:
@@ -260,3 +262,46 @@ def test_without_a_near_row_a_last_state_stays_final() -> None:
     assert set(indices.row[indices.next_is_final]) == {2, 4, 10}
     assert (indices.source == GoalSource.HINDSIGHT).all()
     np.testing.assert_array_equal(indices.next_action_row, indices.row + 1)
+
+
+def test_at_a_junction_the_last_state_goes_on_as_the_other_episode_did() -> None:
+    indices, links = linked(near=(True, True, False), junction_share=0.3)
+    last_rows = FIRST_ROW + LENGTHS
+    is_linked, is_junction = indices.source == GoalSource.LINKED, np.isin(indices.row, last_rows)
+    assert np.mean(is_linked) == pytest.approx(0.5, abs=0.01)
+    assert np.mean(is_junction[is_linked]) == pytest.approx(0.3, abs=0.01) and is_linked[is_junction].all()
+    for last, like in ((3, {7, 9}), (5, {7, 9}), (11, {1, 4})):
+        assert set(indices.action_row[indices.row == last].tolist()) == like
+    np.testing.assert_array_equal(indices.next_row, indices.action_row + 1)
+    np.testing.assert_array_equal(indices.num_steps[is_junction], (indices.goal_row - indices.action_row)[is_junction])
+    assert (indices.num_steps > 0).all() and not indices.is_end[is_junction].any()
+    assert (episode_of(indices.goal_row) == episode_of(indices.action_row))[is_junction].all()
+    # The rest is drawn as it would be without.
+    np.testing.assert_array_equal(indices.action_row[~is_junction], indices.row[~is_junction])
+    # s' after row 4 is the last state of its episode, in whose stead row 7 goes on; after row 7 it is row 8, where row 8's action was done.
+    for action_row, following in ((4, 7), (7, 8)):
+        assert set(indices.next_action_row[is_junction & (indices.action_row == action_row)]) == {following}
+    assert not indices.next_is_final.any()
+
+
+def test_without_a_near_row_nothing_begins_in_a_last_state() -> None:
+    row = np.zeros((NUM_ROWS, 1), np.int64)
+    is_near = np.ones((NUM_ROWS, 1), bool)
+    is_near[FIRST_ROW + LENGTHS] = False
+    without, with_share = (
+        draw(chaining_ratio=1.0, links=Links(row, is_near), junction_share=share) for share in (0.0, 0.9)
+    )
+    for indices in (without, with_share):
+        assert not np.isin(indices.row, FIRST_ROW + LENGTHS).any()
+        np.testing.assert_array_equal(indices.next_is_final, np.isin(indices.next_row, FIRST_ROW + LENGTHS))
+    assert (with_share.source == GoalSource.LINKED).mean() == pytest.approx(
+        (without.source == GoalSource.LINKED).mean(), abs=0.01
+    )
+
+
+def test_a_sub_sequence_from_the_own_past_is_no_junction() -> None:
+    indices, _ = linked(near=(True, True, False), junction_share=0.5, past_share=0.5)
+    is_junction = np.isin(indices.row, FIRST_ROW + LENGTHS)
+    assert (indices.source[is_junction] == GoalSource.LINKED).all()
+    is_past = indices.source == GoalSource.RANDOM
+    assert (indices.goal_row <= indices.row)[is_past].all() and (indices.action_row == indices.row)[is_past].all()

@@ -51,12 +51,15 @@ def test_settings_of_the_machinery_do_not(dataset: Path, change: dict[str, Any])
 
 @pytest.mark.parametrize("mode", ["streaming", "resident"])
 def test_settings_of_links_change_the_goals(dataset: Path, mode: str) -> None:
-    def sources(**settings: Any) -> np.ndarray:
+    def column(name: str, **settings: Any) -> np.ndarray:
         relabeling = RelabelSettings(chaining_ratio=0.5, chaining_window=3, **settings)
         if mode == "streaming":
-            return np.concatenate([block["source"] for block in blocks_of(dataset, relabeling)])
+            return np.concatenate([block[name] for block in blocks_of(dataset, relabeling)])
         (shard,) = open_ingest(dataset, None, relabeling, IngestSettings(mode="resident"), batch_size=64, seed=7)
-        return np.concatenate([batch["source"] for batch in itertools.islice(shard.batches(), 4)])
+        return np.concatenate([batch[name] for batch in itertools.islice(shard.batches(), 4)])
+
+    def sources(**settings: Any) -> np.ndarray:
+        return column("source", **settings)
 
     random, linked, nearer = (
         sources(),
@@ -70,6 +73,13 @@ def test_settings_of_links_change_the_goals(dataset: Path, mode: str) -> None:
     assert (sources(chaining_neighbors=2, chaining_distance=1e-9) == GoalSource.HINDSIGHT).all()
     over_entries = sources(chaining_neighbors=2, chaining_distance=0.5, chaining_entries=(0,))
     assert np.mean(nearer == GoalSource.LINKED) != np.mean(over_entries == GoalSource.LINKED)
+    steps, shorter = (
+        column("num_steps", chaining_neighbors=2, chaining_distance=99.0, junction_share=share)[
+            linked == GoalSource.LINKED
+        ]
+        for share in (0.0, 1.0)
+    )
+    assert shorter.mean() < steps.mean()  # of one piece, not of two
 
 
 def test_likeness_of_images_is_not_measured(make_trajectories: Callable[..., list[Trajectory]], tmp_path: Path) -> None:
