@@ -12,7 +12,7 @@ from am_ray.models.action_density import ActionDensityHead
 from am_ray.models.critic import Critic
 from am_ray.settings import CemSettings
 
-# Of the value of what `likely` takes; a draw below it is not taken.
+# Of the value with the majority of the best; a draw below it is not taken.
 _LEAST_WORTH = 0.5
 
 
@@ -59,9 +59,15 @@ def likely(
     encoded: Tensor,
     num_samples: int,
     *,
+    draws_binary: bool,
     generator: torch.Generator,
 ) -> BestAction:
     """The mean of the best quarter, by Q, of actions that the head draws (`am_ray.core.likely`); ours.
+
+    Negatives make Q(a) about y(a) b(a) / (b(a) + w n(a)), with b the density of the data's actions at (s, g), n that of the negatives and w their ratio
+    and weight: Q repeats what the data do more often than the negatives' candidates. Where they close the gripper in one step of three, Q is higher for
+    not yet, in that step and in all that follow; a draw closes it in one of three. Q was 0.36 to 0.46 there, and 0.05 to 0.5 or less for letting go in
+    mid-air (docs/experiments_log.md): half, below which a draw is not taken, is between them.
 
     Args:
         critic: Scores.
@@ -69,35 +75,19 @@ def likely(
         head: Of the auxiliary cloning loss.
         encoded: Of (s, g), ``critic.encoder``'s ``(b, width)``, which the head takes.
         num_samples: Actions drawn for each that is taken, at least 4.
+        draws_binary: Whether two-valued entries are as the head draws them (``critic.acting: drawn``), unless Q falls by that below half of what it is
+            with the majority of the best.
         generator: Of the draws.
     """
     continuous, binary = head.density(encoded).sample(num_samples, generator=generator)
-    return _best_mean(critic, features, head, continuous, binary)
-
-
-@torch.no_grad()
-def drawn(
-    critic: Critic,
-    features: Tensor,
-    head: ActionDensityHead,
-    encoded: Tensor,
-    num_samples: int,
-    *,
-    generator: torch.Generator,
-) -> BestAction:
-    """As `likely`, but with two-valued entries as the head draws them, unless that is worth less than half of what `likely` takes; ours.
-
-    Negatives make Q(a) about y(a) b(a) / (b(a) + w n(a)), with b the density of the data's actions at (s, g), n that of the negatives and w their ratio
-    and weight: Q repeats what the data do more often than the negatives' candidates. Where they close the gripper in one step of three, Q is higher for
-    not yet, in that step and in all that follow; a draw closes it in one of three. Q was 0.36 to 0.46 there, and 0.05 to 0.5 or less for letting go in
-    mid-air (docs/experiments_log.md): half is between them. Arguments as `likely`'s.
-    """
-    continuous, binary = head.density(encoded).sample(num_samples, generator=generator)
     ranked = _best_mean(critic, features, head, continuous, binary)
-    one = _best_mean(critic, features, head, continuous, binary[:, :1].expand_as(binary))
-    is_worth = one.score >= _LEAST_WORTH * ranked.score
+    if not draws_binary:
+        return ranked
+    drawn = _best_mean(critic, features, head, continuous, binary[:, :1].expand_as(binary))
+    is_worth = drawn.score >= _LEAST_WORTH * ranked.score
     return BestAction(
-        torch.where(is_worth.unsqueeze(1), one.action, ranked.action), torch.where(is_worth, one.score, ranked.score)
+        torch.where(is_worth.unsqueeze(1), drawn.action, ranked.action),
+        torch.where(is_worth, drawn.score, ranked.score),
     )
 
 

@@ -31,7 +31,7 @@ from am_ray.core.targets import (
     leads_to_goal,
     monte_carlo_lower_bound,
 )
-from am_ray.models.acting import cloned, drawn, likely, searched
+from am_ray.models.acting import cloned, likely, searched
 from am_ray.models.action_density import ActionDensityHead, ActionDensityNetwork
 from am_ray.models.augmentation import Augmentation
 from am_ray.models.critic import Critic
@@ -329,5 +329,12 @@ class ActionableModel(nn.Module):
             return searched(critic, features, self.action_pool, proposed, self.settings.cem, generator=generator)
         if self.acting == "cloned":
             return cloned(critic, features, head, encoded)
-        by_q = drawn if self.acting == "drawn" else likely
-        return by_q(critic, features, head, encoded, self.settings.critic.likely_samples, generator=generator)
+        return likely(
+            critic,
+            features,
+            head,
+            encoded,
+            self.settings.critic.likely_samples,
+            draws_binary=self.acting == "drawn",
+            generator=generator,
+        )

@@ -265,7 +265,7 @@ def test_without_a_near_row_a_last_state_stays_final() -> None:
 
 
 def test_at_a_junction_the_last_state_goes_on_as_the_other_episode_did() -> None:
-    indices, links = linked(near=(True, True, False), junction_share=0.3)
+    indices, _ = linked(near=(True, True, False), junction_share=0.3)
     last_rows = FIRST_ROW + LENGTHS
     is_linked, is_junction = indices.source == GoalSource.LINKED, np.isin(indices.row, last_rows)
     assert np.mean(is_linked) == pytest.approx(0.5, abs=0.01)
