@@ -71,9 +71,13 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_stitch", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_recipe", "tray_stitch_state"),
         *_act_otherwise(folders, "tray_stitch_recipe"),
-        _sweep(folders, "tray_stitch_no_bootstrap", "tray_stitch_state"),
-        _sweep(folders, "tray_stitch_no_links", "tray_stitch_state"),
-        _sweep(folders, "tray_stitch_cloning", "tray_stitch_state"),
+        *[
+            _sweep(folders, f"tray_stitch_{name}", "tray_stitch_state")
+            for name in ("no_junctions", "no_bootstrap", "no_links", "recipe_cloning", "cloning")
+        ],
+        _collect(folders, "tray_stitch_state", 20_000, name="tray_stitch_state_20k"),
+        _sweep(folders, "tray_stitch_20k", "tray_stitch_state_20k"),
+        _sweep(folders, "tray_stitch_20k_cloning", "tray_stitch_state_20k"),
         _point_maze(folders, 5000),
         _sweep(folders, "point_maze", "point_maze"),
         _sweep(folders, "point_maze_cloning", "point_maze"),

@@ -80,11 +80,12 @@ def test_the_main_result_is_of_the_reference_run() -> None:
     [
         ("tray_stitch_recipe", "tray_stitch_no_bootstrap", "critic", {"bootstrap"}),
         ("tray_play_10k_recipe", "tray_play_10k_no_bootstrap", "critic", {"bootstrap"}),
+        ("tray_stitch_recipe", "tray_stitch_no_junctions", "relabel", {"junction_share"}),
         (
             "tray_stitch_recipe",
             "tray_stitch_no_links",
             "relabel",
-            {"chaining_ratio", "chaining_neighbors", "chaining_distance", "chaining_entries"},
+            {"chaining_ratio", "chaining_neighbors", "chaining_distance", "chaining_entries", "junction_share"},
         ),
     ],
 )
