@@ -59,11 +59,11 @@ def test_the_report_fills_its_place_in_the_page_and_nothing_else(tmp_path: Path)
     assert text.startswith("before\n<!-- table tray_stitch -->\n| | instance grasping |")
     assert text.endswith("<!-- end tray_stitch -->\nafter\n")
     assert "old" not in text
-    assert "| acting by CEM | 75 [" in text
+    assert "| by CEM, without junctions | 75 [" in text
     assert "| by CEM, without chaining | 25 [" in text
-    assert "*acting by CEM - by CEM, without chaining* | +50 [" in text
+    assert "*by CEM, without junctions - by CEM, without chaining* | +50 [" in text
     assert [path.name for path in written] == ["tray_stitch.json", "tray_stitch.png", "page.md"]
-    row = json.loads(written[0].read_text())["rows"]["acting by CEM"]
+    row = json.loads(written[0].read_text())["rows"]["by CEM, without junctions"]
     assert row["tasks"][TASK]["episodes"] == ["1101" * 5] * 3
 
 
@@ -219,6 +219,6 @@ def test_a_sweeps_networks_acting_otherwise_are_a_row_beside_it(tmp_path: Path) 
 def test_methods_are_told_apart_by_colour_and_cloning_by_its_family() -> None:
     labels = [row.label for table in TABLES for row in table.rows if table.name == "tray_stitch"]
     colors = dict(zip(labels, bar_colors(labels), strict=True))
-    assert len(set(colors.values())) == len(labels) == 10
+    assert len(set(colors.values())) == len(labels) == 12
     (auxiliary,) = bar_colors(["with the auxiliary cloning loss"])
     assert auxiliary not in {color for label, color in colors.items() if label.startswith("behaviour cloning")}
