@@ -53,7 +53,8 @@ class GoalSource(enum.IntEnum):
 
     ``HINDSIGHT``: the last state of a sub-sequence that starts at the transition (the paper's positives).
     ``RANDOM``: any state of another episode (the paper's goal chaining).
-    ``LINKED``: what another episode came to from a state like the last one of the sub-sequence (ours).
+    ``LINKED``: what another episode came to from a state like the last one of the sub-sequence (ours); at a junction s is that last
+        state itself, with the other episode's action and next state.
     ``SUCCESS``, ``FAILURE``: the goal is a downstream task, and the trajectory went on to fulfil it, or did not.
     """
 

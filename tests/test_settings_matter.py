@@ -172,7 +172,7 @@ def settings_fields() -> set[tuple[str, str]]:
         value
         for module in (settings_module, study_settings_module)
         for value in vars(module).values()
-        if dataclasses.is_dataclass(value) and value.__module__ == module.__name__
+        if dataclasses.is_dataclass(value) and value.__module__.startswith(module.__name__)
     ]
     return {
         (cls.__name__, entry.name)  # type: ignore[union-attr]

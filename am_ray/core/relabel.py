@@ -10,7 +10,7 @@ of the block, the kernel draws the end i of the sub-sequence (t, i], and a goal:
 - ``LINKED`` (ours, in place of ``RANDOM``): the sub-sequence goes on in another episode, from a state like s_i, and ends there
   (`am_ray.core.chaining`). i - t counts the steps of both pieces; such a goal is never marked as reached either. With
   ``junction_share`` some of these sub-sequences begin where the episodes meet: s is the episode's last state, a and s' are what the other one
-  did and saw from there.
+  did and saw from there. One of a single step is not marked either: its target is 1 by the Monte-Carlo bound.
 
 Indices in, indices out: `relabel` touches no observation, `gather` does nothing else.
 """
@@ -84,7 +84,8 @@ def relabel(
         chaining_ratio: Share of transitions that get a random goal, in [0, 1].
         chaining_window: Random goals come from the episodes at most this many before or after the transition's own, and not
             from the reservoir; 0: from all. Ours.
-        past_share: Share of the random goals that are s_0 .. s_t of the transition's own episode, in [0, 1]. Ours.
+        past_share: Share of the random goals (of linked ones, those of no junction) that are s_0 .. s_t of the transition's own
+            episode, in [0, 1]. Ours.
         goal_sampling: ``uniform``: i uniform on t+1 .. T, both ends included (every sub-sequence alike).
             ``geometric``: i - t geometric with success probability 1 - discount, truncated at T.
         discount: Only used by ``geometric``, in (0, 1).
@@ -94,8 +95,8 @@ def relabel(
         links: Where set, goals of other episodes are linked ones: those that come after one of the near rows of s_i, each drawn
             alike, in ``last_state_share`` of the cases the last of them. What was done in the nearest row of a last state then
             stands for what would be done there. Ours.
-        junction_share: Share of the linked goals whose transition is that of the other episode, from this one's last state, where
-            that has near rows. Else no transition starts in a last state, and where episodes end by holding still nothing tells a policy to go on. Ours.
+        junction_share: Share of the transitions that are to have a linked goal which begin at their episode's last state, where that has
+            a near row; so more goals are linked where few ends have one. Ours.
 
     Returns:
         The drawn rows. Where there is no other episode (and no reservoir, and no near row) to draw from, goals are hindsight.
@@ -116,16 +117,15 @@ def relabel(
     other = low + (rng.random(num_samples) * others).astype(np.int64)
     random_row = np.where(other < start, other, other + own_rows)
     row = start + t
-    action_row, next_row = row, row + 1
+    action_row, next_row, is_junction = row, row + 1, np.zeros(num_samples, np.bool_)
     source, is_end, num_steps = np.where(is_random, GoalSource.RANDOM, GoalSource.HINDSIGHT), end == t + 1, end - t
     next_is_final, next_action_row = next_row == start + length, next_row
     if links is not None:
         last_row = first_row + num_transitions
-        is_junction = _is_junction(links, start + length, junction_share, rng)
-        end = np.where(is_junction & is_random, length, end)
+        is_junction = is_random & _is_junction(links, start + length, junction_share, rng)
+        end = np.where(is_junction, length, end)
         other, steps, is_near = _linked_goals(links, start + end, last_row, last_state_share, rng)
         is_random &= is_near
-        is_junction &= is_random
         random_row = other + steps
         source, is_end = np.where(is_random, GoalSource.LINKED, GoalSource.HINDSIGHT), is_end & ~is_random
         num_steps = (end - t) * ~is_junction + steps * is_random
@@ -133,7 +133,7 @@ def relabel(
         next_row = action_row + 1
         next_is_final, next_action_row = _stand_in(links, next_row, last_row)
     if past_share:
-        is_past = is_random & (row == action_row) & (rng.random(num_samples) < past_share)
+        is_past = is_random & ~is_junction & (rng.random(num_samples) < past_share)
         random_row = np.where(is_past, start + (rng.random(num_samples) * (t + 1)).astype(np.int64), random_row)
         source = np.where(is_past, GoalSource.RANDOM, source)
 

@@ -75,8 +75,8 @@ def likely(
         head: Of the auxiliary cloning loss.
         encoded: Of (s, g), ``critic.encoder``'s ``(b, width)``, which the head takes.
         num_samples: Actions drawn for each that is taken, at least 4.
-        draws_binary: Whether two-valued entries are as the head draws them (``critic.acting: drawn``), unless Q falls by that below half of what it is
-            with the majority of the best.
+        draws_binary: Whether two-valued entries are as the head draws them (``critic.acting: drawn``), unless Q is then less than half of Q with the
+            majority of the best quarter's.
         generator: Of the draws.
     """
     continuous, binary = head.density(encoded).sample(num_samples, generator=generator)

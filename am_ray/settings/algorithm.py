@@ -28,7 +28,7 @@ class RelabelSettings(Checked):
     # state; of several features, into all of them end to end in the order of their names.
     chaining_entries: tuple[int, ...] = ()
     # Share of these sub-sequences that begin where the episodes meet: from this one's last state, with what was done in the other one
-    # (ours; docs/experiments_log.md). 0: no transition begins in a last state.
+    # (ours; docs/experiments_log.md, "Where the data hold still"). 0: no transition begins in a last state.
     junction_share: float = bounded(0.0, 0.0, 1.0)
     # Share of the random goals taken from what the transition's own episode was before (ours): the same objects, another
     # place. Only such goals show that a hand in the right place is no goal while the object is not; docs/experiments_log.md.
@@ -51,6 +51,11 @@ class RelabelSettings(Checked):
             raise SettingsError(
                 f"RelabelSettings.chaining_neighbors: got {self.chaining_neighbors} with chaining_window 0; expected a window, for "
                 f"like states are looked for among its episodes. Set chaining_window, such as 9."
+            )
+        if self.junction_share and not self.chaining_neighbors:
+            raise SettingsError(
+                f"RelabelSettings.junction_share: got {self.junction_share:g} with chaining_neighbors 0; expected links, for junctions are "
+                f"where episodes meet. Set chaining_neighbors, such as 4, or junction_share: 0."
             )
 
 
@@ -108,7 +113,7 @@ class CriticLossSettings(Checked):
     # Share of perturbed candidates in which one entry is mirrored in the middle of its range (a gripper that opens
     # where it closed); ours.
     perturbation_flip: float = bounded(0.3, 0.0, 1.0)
-    # Whether the last state of an episode, never trained on but bootstrapped through, gets negatives too; ours.
+    # Whether the last state of an episode, bootstrapped through but trained on by junctions alone, gets negatives too; ours.
     final_state_negatives: bool = False
     # Candidates in the target's max: uniform, and actions of other transitions; the data's next action if wanted.
     target_uniform: int = bounded(4, 0, 1024)

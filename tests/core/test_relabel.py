@@ -305,3 +305,20 @@ def test_a_sub_sequence_from_the_own_past_is_no_junction() -> None:
     assert (indices.source[is_junction] == GoalSource.LINKED).all()
     is_past = indices.source == GoalSource.RANDOM
     assert (indices.goal_row <= indices.row)[is_past].all() and (indices.action_row == indices.row)[is_past].all()
+
+
+def test_a_junction_is_with_a_row_like_the_last_state_and_leaves_hindsight_alone() -> None:
+    row = np.array([6, 7, 8, 10, 9, 6, 0, 1, 2, 0, 1, 4])[:, None]  # another one for each row
+    links = Links(row, np.ones((NUM_ROWS, 1), bool))
+    indices = draw(chaining_ratio=0.5, links=links, junction_share=0.3)
+    is_junction = np.isin(indices.row, FIRST_ROW + LENGTHS)
+    np.testing.assert_array_equal(indices.action_row[is_junction], row[indices.row[is_junction], 0])
+    is_hindsight = indices.source == GoalSource.HINDSIGHT
+    np.testing.assert_array_equal(indices.num_steps[is_hindsight], (indices.goal_row - indices.row)[is_hindsight])
+    assert np.mean(indices.goal_row[is_hindsight & (indices.row == 6)] == 11) == pytest.approx(1 / 5, abs=0.02)
+
+
+def test_without_junctions_the_draws_are_those_of_before_there_were_any() -> None:
+    indices, _ = linked(junction_share=0.0)
+    assert indices.row[:6].tolist() == [9, 7, 6, 2, 2, 0]
+    assert indices.goal_row[:6].tolist() == [2, 10, 3, 9, 3, 11]

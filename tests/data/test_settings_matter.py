@@ -112,3 +112,7 @@ def test_entries_that_a_state_does_not_have_are_refused(dataset: Path) -> None:
 def test_links_need_a_window() -> None:
     with pytest.raises(SettingsError, match=r"chaining_neighbors: got 2 with chaining_window 0; .*Set chaining_window"):
         RelabelSettings(chaining_neighbors=2)
+    with pytest.raises(
+        SettingsError, match=r"junction_share: got 0\.2 with chaining_neighbors 0; .*Set chaining_neighbors"
+    ):
+        RelabelSettings(junction_share=0.2)
