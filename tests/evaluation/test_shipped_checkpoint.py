@@ -19,7 +19,7 @@ def test_all_of_them_are_small() -> None:
     assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) < 10_000_000
 
 
-@pytest.mark.parametrize("name", ["tray_play_state", "tray_play_image"])
+@pytest.mark.parametrize("name", ["tray_play_state", "tray_play_image", "tray_stitch_state"])
 def test_it_is_whole_and_acts(name: str) -> None:
     verify_checkpoint(FOLDER / name)
     policy = am_ray.load_policy(FOLDER / name)
