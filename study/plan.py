@@ -88,6 +88,7 @@ def state_steps(folders: Folders) -> list[Step]:
         ],
         *_generalisation(folders, STATE),
         _pictures(folders, "tray_play_state"),
+        _pictures(folders, "tray_stitch_state"),
     ]
 
 
