@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from am_ray.cli.report import Report, table_text
-from am_ray.settings import Acting
+from am_ray.settings import Acting, CloningAct
 from am_ray.types import SettingsError
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def add_parser(commands: Any) -> None:
         "--max-steps", type=int, metavar="N", help="actions per episode; default: the environment ends it"
     )
     parser.add_argument(
-        "--acting", choices=get_args(Acting), help="how the critic acts (critic.acting); default: as it was trained to"
+        "--acting",
+        choices=list(dict.fromkeys(get_args(Acting) + get_args(CloningAct))),
+        help="how the policy acts (critic.acting, or cloning.act); default: as it was trained to",
     )
     parser.add_argument(
         "--no-baselines", action="store_true", help="leave out the random policy and the oracle, half of the time"

@@ -76,7 +76,7 @@ class EvaluationReport:
         oracle: The scripted oracle's, or ``None`` where the environment has none.
         episodes: Asked for per task.
         max_steps: Actions per episode; ``None``: the environment ends them.
-        acting: How the critic acted (``critic.acting``); ``None``: a policy of behaviour cloning, or one that a function built.
+        acting: How it acted (``critic.acting``, or ``cloning.act``); ``None``: a policy that a function built.
         results: Every episode, in the order in which they were planned; not in the JSON.
         recordings: The episodes with frames; not in the JSON.
     """

@@ -16,7 +16,7 @@ from am_ray.evaluation.runner import LEARNT, ORACLE, RANDOM, EpisodeJob, Episode
 from am_ray.evaluation.tasks import TaskSpec, episode_seeds, tasks_from_reset_options, tray_tasks
 from am_ray.evaluation.workers import open_workers
 from am_ray.progress import progress_bar
-from am_ray.settings import Acting
+from am_ray.settings import Acting, CloningAct
 from am_ray.types import EnvironmentContractError, SettingsError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def evaluate(
     workers: int = 1,
     baselines: bool = True,
     max_steps: int | None = None,
-    acting: Acting | None = None,
+    acting: Acting | CloningAct | None = None,
     panels_dir: str | Path | None = None,
     panels_per_task: int = 4,
     animations: int = 0,
@@ -55,7 +55,7 @@ def evaluate(
         workers: Processes; up to 1 runs here, without Ray. The results are the same for any number.
         baselines: Whether to run the random policy and the oracle too.
         max_steps: Actions per episode; by default the environment ends its episodes.
-        acting: How a checkpoint's critic acts (``critic.acting``); by default as it was trained to.
+        acting: How a checkpoint acts (``critic.acting``, or ``cloning.act``); by default as it was trained to.
         panels_dir: Folder for pictures of some episodes.
         panels_per_task: How many, successes and failures mixed.
         animations: How many of these episodes become a GIF too, successes first, tasks by turns; it costs a frame of
@@ -132,15 +132,15 @@ def _check_numbers(low: int, **numbers: int | None) -> None:
 
 @dataclass(frozen=True)
 class _PolicySource:
-    """How a worker builds the policy, what the report calls it, where its data came from, and how its critic acts."""
+    """How a worker builds the policy, what the report calls it, where its data came from, and how it acts."""
 
     make_policy: Callable[[], Policy]
     name: str
     origin: Mapping[str, Any]
-    acting: Acting | None
+    acting: Acting | CloningAct | None
 
 
-def _policy_source(checkpoint: str | Path | Callable[[], Policy], acting: Acting | None) -> _PolicySource:
+def _policy_source(checkpoint: str | Path | Callable[[], Policy], acting: Acting | CloningAct | None) -> _PolicySource:
     if callable(checkpoint):
         if acting is not None:
             raise SettingsError(
@@ -154,8 +154,10 @@ def _policy_source(checkpoint: str | Path | Callable[[], Policy], acting: Acting
     if acting is not None:
         load_policy(directory, acting=acting)  # refused here, before there are workers
     found = read_checkpoint(directory)
-    if acting is None and found.settings.method != "behavior_cloning":
-        acting = found.settings.critic.acting
+    if acting is None:
+        acting = (
+            found.settings.cloning.act if found.settings.method == "behavior_cloning" else found.settings.critic.acting
+        )
     make_policy = partial(load_policy, directory.resolve(), acting=acting)
     return _PolicySource(make_policy, str(directory), found.origin, acting)
 

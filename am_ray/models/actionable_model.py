@@ -6,7 +6,7 @@ of the goal where the transition is of the task (`am_ray.core.labels`).
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ from am_ray.models.critic_metrics import CriticTarget, critic_metrics
 from am_ray.models.encoders import Observation
 from am_ray.models.objective import ActionScale, LossResult, frozen_copy
 from am_ray.models.task_goal import with_task
-from am_ray.settings import Acting, AlgorithmSettings
+from am_ray.settings import Acting, AlgorithmSettings, CloningAct
 from am_ray.types import DataSpec, DataStatistics, GoalSource, SettingsError, TransitionBatch
 
 
@@ -299,7 +299,7 @@ class ActionableModel(nn.Module):
         )
         return [proposal.join(continuous, binary)]
 
-    def act_by(self, acting: Acting) -> None:
+    def act_by(self, acting: Acting | CloningAct) -> None:
         """Acts in another way than ``critic.acting`` says, with the same weights.
 
         Raises:
@@ -316,7 +316,7 @@ class ActionableModel(nn.Module):
             raise SettingsError(
                 "acting: got drawn for a model trained without cloning.binary_entries; expected two-valued entries to draw. Choose likely."
             )
-        self.acting = acting
+        self.acting = cast("Acting", acting)
 
     @torch.no_grad()
     def best_action(self, observation: Observation, goal: Observation, *, generator: torch.Generator) -> BestAction:

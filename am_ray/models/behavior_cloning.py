@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import cast, get_args
+
 import torch
 from torch import Tensor, nn
 
@@ -12,12 +15,12 @@ from am_ray.models.action_density import ActionDensityNetwork
 from am_ray.models.augmentation import Augmentation
 from am_ray.models.encoders import Observation
 from am_ray.models.objective import ActionScale, LossResult, frozen_copy
-from am_ray.settings import AlgorithmSettings
-from am_ray.types import DataSpec, DataStatistics, TransitionBatch
+from am_ray.settings import Acting, AlgorithmSettings, CloningAct
+from am_ray.types import DataSpec, DataStatistics, SettingsError, TransitionBatch
 
 
 class BehaviorCloning(nn.Module):
-    """-log p(a | s, g) of the data's action under hindsight goals; acts with averaged weights, by the density's mode or mean."""
+    """-log p(a | s, g) of the data's action under hindsight goals; acts with averaged weights, as ``cloning.act`` says."""
 
     def __init__(self, spec: DataSpec, statistics: DataStatistics, settings: AlgorithmSettings) -> None:
         super().__init__()
@@ -27,6 +30,7 @@ class BehaviorCloning(nn.Module):
         self._augmentation = Augmentation(spec, settings.model)
         self.network = ActionDensityNetwork(spec, statistics, settings.model, settings.cloning)
         self.acting_network: ActionDensityNetwork = frozen_copy(self.network)
+        self.acting: CloningAct = settings.cloning.act
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         return [p for p in self.parameters() if p.requires_grad]
@@ -43,9 +47,23 @@ class BehaviorCloning(nn.Module):
         loss = cloning_loss(self.network(batch.observation, batch.goal), *self.network.split(action), led)
         return LossResult(loss, {"cloning/loss": loss.detach()})
 
+    def act_by(self, acting: Acting | CloningAct) -> None:
+        """Acts in another way than ``cloning.act`` says, with the same weights.
+
+        Raises:
+            SettingsError: There is no such way, or it takes two-valued entries, of which there are none.
+        """
+        if acting not in get_args(CloningAct):
+            raise SettingsError(
+                f"acting: got {acting} for a policy of method behavior_cloning; expected one of {', '.join(get_args(CloningAct))}. Correct it."
+            )
+        self.acting = replace(self.settings.cloning, act=cast("CloningAct", acting)).act
+
     @torch.no_grad()
-    def best_action(self, observation: Observation, goal: Observation) -> Tensor:
-        """The mode (or ``cloning.act``: the mean) of p(a | s, g) under averaged weights, in [-1, 1]^a, ``(b, a)``."""
+    def best_action(self, observation: Observation, goal: Observation, *, generator: torch.Generator) -> Tensor:
+        """The mode (or, after ``cloning.act``, the mean) of p(a | s, g) under averaged weights, in [-1, 1]^a, ``(b, a)``."""
         density = self.acting_network(observation, goal)
-        by_mean = self.settings.cloning.act == "mean"
-        return self.acting_network.join(*(density.expected() if by_mean else density.mode()))
+        continuous, binary = density.mode() if self.acting == "mode" else density.expected()
+        if self.acting == "drawn":
+            binary = density.sample(1, generator=generator)[1][:, 0]
+        return self.acting_network.join(continuous, binary)

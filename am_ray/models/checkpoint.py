@@ -24,7 +24,7 @@ import numpy as np
 from am_ray.models.hashed_files import MANIFEST, read_hashed_files, refuse_pickles, sync_directory, write_hashed_files
 from am_ray.models.policy import GoalConditionedPolicy, Model, build_model
 from am_ray.models.weights import load_weights, with_copies
-from am_ray.settings import Acting, AlgorithmSettings
+from am_ray.settings import Acting, AlgorithmSettings, CloningAct
 from am_ray.settings_reader import read_settings, settings_sha256, to_mapping
 from am_ray.types import CheckpointError, DataSpec, DataStatistics, SettingsError
 
@@ -230,13 +230,13 @@ def find_checkpoint(path: str | Path) -> Path:
     return latest
 
 
-def load_policy(path: str | Path, *, seed: int = 0, acting: Acting | None = None) -> CheckpointPolicy:
+def load_policy(path: str | Path, *, seed: int = 0, acting: Acting | CloningAct | None = None) -> CheckpointPolicy:
     """The policy of a checkpoint, ready to act; needs neither Ray nor the dataset.
 
     Args:
         path: A checkpoint directory, or a run directory (then its newest valid checkpoint).
         seed: Of the search for the best action.
-        acting: How the critic acts (``critic.acting``); by default as it was trained to.
+        acting: How it acts (``critic.acting``, or ``cloning.act``); by default as it was trained to.
 
     Raises:
         CheckpointError: There is no valid checkpoint, or it does not fit its own settings.

@@ -12,8 +12,8 @@ from torch import Tensor
 from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.behavior_cloning import BehaviorCloning
 from am_ray.models.task_goal import with_task
-from am_ray.settings import Acting, AlgorithmSettings
-from am_ray.types import DataSpec, DataStatistics, EnvironmentContractError, SettingsError
+from am_ray.settings import Acting, AlgorithmSettings, CloningAct
+from am_ray.types import DataSpec, DataStatistics, EnvironmentContractError
 
 NumpyObservation = np.ndarray | Mapping[str, np.ndarray]
 Model = ActionableModel | BehaviorCloning
@@ -35,7 +35,7 @@ class ActionValue:
 
 
 class GoalConditionedPolicy:
-    """argmax_a Q(s, a, g) for Actionable Models (or what ``critic.acting`` says); the mode of p(a | s, g) for behaviour cloning.
+    """argmax_a Q(s, a, g) for Actionable Models (or what ``critic.acting`` says); for behaviour cloning what ``cloning.act`` says.
 
     A policy fine-tuned on a downstream task needs no goal (`needs_goal`) and does not look at one.
     """
@@ -45,16 +45,12 @@ class GoalConditionedPolicy:
         self.spec = model.spec
         self._generator = torch.Generator().manual_seed(seed)
 
-    def act_by(self, acting: Acting) -> None:
-        """Acts in another way than the settings it was trained with say, with the same weights (`critic.acting`).
+    def act_by(self, acting: Acting | CloningAct) -> None:
+        """Acts in another way than the settings it was trained with say, with the same weights (`critic.acting`, `cloning.act`).
 
         Raises:
-            SettingsError: The policy is a cloned one, or has not kept what this way takes.
+            SettingsError: The method has no such way, or the policy has not kept what it takes.
         """
-        if isinstance(self.model, BehaviorCloning):
-            raise SettingsError(
-                f"acting: got {acting} for a policy of method behavior_cloning; expected a critic's. Leave it out."
-            )
         self.model.act_by(acting)
 
     @property
@@ -93,7 +89,7 @@ class GoalConditionedPolicy:
             g, single_goal = _tensors(self._reduce_goal(_as_mapping(goal, goal_shapes, "goal")), goal_shapes, "goal")
             s, g, single = _paired(s, g, single, single_goal)
         if isinstance(self.model, BehaviorCloning):
-            unit = self.model.best_action(s, g)
+            unit = self.model.best_action(s, g, generator=self._generator)
             value = torch.full((len(unit),), torch.nan)
         else:
             best = self.model.best_action(s, g, generator=self._generator)

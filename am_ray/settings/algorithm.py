@@ -225,6 +225,9 @@ class OptimizationSettings(Checked):
     max_skipped_updates: int = bounded(10, 1, None)
 
 
+CloningAct = Literal["mode", "mean", "drawn"]
+
+
 @dataclass(frozen=True)
 class CloningSettings(Checked):
     """Goal-conditioned behaviour cloning: the baseline, on the same encoders and data."""
@@ -236,8 +239,17 @@ class CloningSettings(Checked):
     # Smallest standard deviation of a component, as a share of half the action range.
     min_std: float = bounded(0.02, 1e-6, 10.0)
     # What is done of p(a | s, g): its highest peak, or its mean, which averages over components that differ by noise alone
-    # (better on the tray: docs/experiments_log.md) and is wrong between two ways around an obstacle.
-    act: Literal["mode", "mean"] = "mode"
+    # (better on the tray: docs/experiments_log.md) and is wrong between two ways around an obstacle. `drawn`: its mean, but for the
+    # two-valued entries, which are drawn: where the data hesitate, the likelier value waits for ever.
+    act: CloningAct = "mode"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.act == "drawn" and not self.binary_entries:
+            raise SettingsError(
+                "cloning.act: got drawn without cloning.binary_entries; expected two-valued entries to draw. Name them, such as [-1] for a "
+                "gripper, or set cloning.act: mean."
+            )
 
 
 @dataclass(frozen=True)

@@ -227,10 +227,14 @@ def test_the_head_that_acts_is_an_average_of_the_one_that_learns(state_spec: Dat
     torch.testing.assert_close(model.acting_cloning_head.out.weight, expected)
 
 
-def test_a_cloned_policy_cannot_act_otherwise(state_spec: DataSpec) -> None:
+def test_a_cloned_policy_cannot_act_by_a_critic(state_spec: DataSpec) -> None:
     policy = GoalConditionedPolicy(model_of(state_spec, AlgorithmSettings(method="behavior_cloning", model=SMALL)))
-    with pytest.raises(SettingsError, match="acting: got cem for a policy of method behavior_cloning"):
+    with pytest.raises(
+        SettingsError, match=r"acting: got cem for a policy of method behavior_cloning; .* mode, mean, drawn"
+    ):
         policy.act_by("cem")
+    with pytest.raises(SettingsError, match=r"cloning\.act: got drawn without cloning\.binary_entries; .* Name them"):
+        policy.act_by("drawn")
 
 
 @pytest.mark.parametrize("method", ["actionable_models", "task_critic"])
@@ -251,12 +255,31 @@ def test_drawing_two_valued_entries_of_which_there_are_none_is_refused(state_spe
         model.act_by("drawn")
 
 
-@pytest.mark.parametrize("act", ["mode", "mean"])
+@pytest.mark.parametrize("act", ["mode", "mean", "drawn"])
 def test_act_decides_what_cloning_does_of_its_density(state_spec: DataSpec, act: Any) -> None:
-    settings = AlgorithmSettings(method="behavior_cloning", model=SMALL, cloning=CloningSettings(act=act))
+    settings = AlgorithmSettings(
+        method="behavior_cloning", model=SMALL, cloning=CloningSettings(act=act, binary_entries=(-1,))
+    )
     model, batch = model_of(state_spec, settings), sample(make_block(state_spec), state_spec)
     assert isinstance(model, BehaviorCloning)
     density = model.acting_network(batch.observation, batch.goal)
     mode, mean = (model.acting_network.join(*entries) for entries in (density.mode(), density.expected()))
     assert not torch.equal(mode, mean)
-    assert torch.equal(model.best_action(batch.observation, batch.goal), mode if act == "mode" else mean)
+
+    def acted() -> Tensor:
+        draws = [
+            model.best_action(batch.observation, batch.goal, generator=torch.Generator().manual_seed(seed))
+            for seed in range(200)
+        ]
+        return torch.stack(draws)
+
+    found = acted()
+    if act == "drawn":
+        assert torch.equal(found[..., :-1], mean[..., :-1].expand_as(found[..., :-1]))
+        share = (found[..., -1] > 0).float().mean(dim=0)
+        torch.testing.assert_close(share, torch.sigmoid(density.binary_logits)[:, 0], atol=0.15, rtol=0.0)
+    else:
+        assert torch.equal(found, (mode if act == "mode" else mean).expand_as(found))
+    for other, expected in (("mode", mode), ("mean", mean)):
+        model.act_by(other)  # type: ignore[arg-type]
+        assert torch.equal(acted()[0], expected)
