@@ -65,6 +65,7 @@ def state_steps(folders: Folders) -> list[Step]:
         *_act_otherwise(folders, "tray_play_10k_recipe"),
         _sweep(folders, "tray_play_10k_no_bootstrap", "tray_play_state_10k"),
         _sweep(folders, "tray_play_10k_cloning", "tray_play_state_10k"),
+        *_act_otherwise(folders, "tray_play_10k_cloning"),
         *_on_the_way(folders, "tray_play_10k_recipe"),
         *_on_the_way(folders, "tray_play_10k_cloning"),
         _collect(folders, "tray_stitch_state"),
@@ -75,6 +76,7 @@ def state_steps(folders: Folders) -> list[Step]:
             _sweep(folders, f"tray_stitch_{name}", "tray_stitch_state")
             for name in ("no_junctions", "no_bootstrap", "no_links", "recipe_cloning", "cloning")
         ],
+        *_act_otherwise(folders, "tray_stitch_recipe_cloning"),
         _collect(folders, "tray_stitch_state", 20_000, name="tray_stitch_state_20k"),
         _sweep(folders, "tray_stitch_20k", "tray_stitch_state_20k"),
         _sweep(folders, "tray_stitch_20k_cloning", "tray_stitch_state_20k"),

@@ -78,7 +78,7 @@ def test_the_main_result_is_of_the_reference_run() -> None:
 @pytest.mark.parametrize(
     ("name", "control", "section", "settings"),
     [
-        ("tray_stitch_recipe", "tray_stitch_no_bootstrap", "critic", {"bootstrap"}),
+        ("tray_stitch_no_junctions", "tray_stitch_no_bootstrap", "critic", {"bootstrap"}),
         ("tray_play_10k_recipe", "tray_play_10k_no_bootstrap", "critic", {"bootstrap"}),
         ("tray_stitch_recipe", "tray_stitch_no_junctions", "relabel", {"junction_share"}),
         (

@@ -92,9 +92,21 @@ def likely(
 
 
 @torch.no_grad()
-def cloned(critic: Critic, features: Tensor, head: ActionDensityHead, encoded: Tensor) -> BestAction:
-    """The mean of the head's density: what Q has no part in, to tell what it adds; ours. Arguments as `likely`'s."""
-    return _valued(critic, features, head.join(*head.density(encoded).expected()))
+def cloned(
+    critic: Critic,
+    features: Tensor,
+    head: ActionDensityHead,
+    encoded: Tensor,
+    *,
+    draws_binary: bool,
+    generator: torch.Generator,
+) -> BestAction:
+    """The mean of the head's density: what Q has no part in, to tell what it adds; ours. Arguments as `likely`'s; no draw is left out."""
+    density = head.density(encoded)
+    continuous, binary = density.expected()
+    if draws_binary:
+        binary = density.sample(1, generator=generator)[1][:, 0]
+    return _valued(critic, features, head.join(continuous, binary))
 
 
 def _best_mean(

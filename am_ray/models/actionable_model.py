@@ -310,11 +310,11 @@ class ActionableModel(nn.Module):
         if acting != "cem" and self.acting_cloning_head is None:
             raise SettingsError(
                 f"acting: got {acting} for a model trained with critic.acting: {self.settings.critic.acting}; expected cem, for the "
-                f"averaged cloning head is kept with critic.acting: likely, drawn or cloned alone. Train it with one of these."
+                f"averaged cloning head is kept with another critic.acting than cem alone. Train it with likely or drawn."
             )
-        if acting == "drawn" and not self.settings.cloning.binary_entries:
+        if acting.endswith("drawn") and not self.settings.cloning.binary_entries:
             raise SettingsError(
-                "acting: got drawn for a model trained without cloning.binary_entries; expected two-valued entries to draw. Choose likely."
+                f"acting: got {acting} for a model trained without cloning.binary_entries; expected two-valued entries to draw. Choose likely."
             )
         self.acting = cast("Acting", acting)
 
@@ -327,14 +327,15 @@ class ActionableModel(nn.Module):
         if head is None or self.acting == "cem":
             proposed = self._proposed(self.acting_proposal, observation, goal, generator)
             return searched(critic, features, self.action_pool, proposed, self.settings.cem, generator=generator)
-        if self.acting == "cloned":
-            return cloned(critic, features, head, encoded)
+        draws_binary = self.acting.endswith("drawn")
+        if self.acting.startswith("cloned"):
+            return cloned(critic, features, head, encoded, draws_binary=draws_binary, generator=generator)
         return likely(
             critic,
             features,
             head,
             encoded,
             self.settings.critic.likely_samples,
-            draws_binary=self.acting == "drawn",
+            draws_binary=draws_binary,
             generator=generator,
         )

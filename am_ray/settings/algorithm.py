@@ -59,7 +59,7 @@ class RelabelSettings(Checked):
             )
 
 
-Acting = Literal["cem", "likely", "drawn", "cloned"]
+Acting = Literal["cem", "likely", "drawn", "cloned", "cloned_drawn"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class CriticLossSettings(Checked):
     # How the critic acts. `cem`: argmax_a Q over the whole box (the paper). `likely`: the mean of the best quarter, by Q, of actions
     # drawn from the auxiliary cloning head (ours; needs `cloning_weight`): Q chooses among what the data would do. `drawn`: so, too, but
     # for `cloning.binary_entries` (a gripper), which are as the head draws them, unless Q halves by it: where data hesitate, Q waits for
-    # ever. `cloned`: the mean of that head's density, without Q: a control. `am-ray evaluate --acting` compares them with the same weights.
+    # ever. `cloned`: the mean of that head's density, without Q: a control; `cloned_drawn`: so, too, but for the drawn gripper. `am-ray evaluate --acting` compares them with the same weights.
     acting: Acting = "cem"
     # Actions drawn for each that is taken; `likely` and `drawn` alone.
     likely_samples: int = bounded(32, 4, 65536)
@@ -273,9 +273,13 @@ class AlgorithmSettings:
                 f"critic.acting: got {self.critic.acting} with critic.cloning_weight = 0; expected an auxiliary cloning head to draw "
                 f"actions from. Set critic.cloning_weight above 0, or critic.acting: cem."
             )
-        if self.method != "behavior_cloning" and self.critic.acting == "drawn" and not self.cloning.binary_entries:
+        if (
+            self.method != "behavior_cloning"
+            and self.critic.acting.endswith("drawn")
+            and not self.cloning.binary_entries
+        ):
             raise SettingsError(
-                "critic.acting: got drawn without cloning.binary_entries; expected two-valued entries to draw. Name them, such as [-1] for a "
+                f"critic.acting: got {self.critic.acting} without cloning.binary_entries; expected two-valued entries to draw. Name them, such as [-1] for a "
                 "gripper, or set critic.acting: likely."
             )
 

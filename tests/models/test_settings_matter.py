@@ -204,13 +204,18 @@ def test_acting_cloned_is_the_mean_of_the_heads_density_and_a_policy_can_act_oth
     head = model.acting_cloning_head
     density = head.density(model.acting_critic.encoder(batch.observation, batch.goal))
     assert torch.equal(actions("cloned"), head.join(*density.expected()))
+    _, binary = density.sample(1, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(actions("cloned_drawn"), head.join(density.expected()[0], binary[:, 0]))
+    assert not torch.equal(actions("cloned_drawn"), actions("cloned"))
     assert torch.equal(actions("likely", "cloned"), actions("cloned"))
     assert torch.equal(actions("likely", "cem"), actions("cem"))
     assert torch.equal(actions("cloned", "likely"), actions("likely"))
     assert not torch.equal(actions("likely"), actions("cloned"))
     with pytest.raises(SettingsError, match=r"acting: got likely for a model trained .* cem"):
         actions("cem", "likely")
-    with pytest.raises(SettingsError, match="acting: got 'mean'; expected one of cem, likely, drawn, cloned"):
+    with pytest.raises(
+        SettingsError, match="acting: got 'mean'; expected one of cem, likely, drawn, cloned, cloned_drawn"
+    ):
         actions("likely", "mean")
 
 
@@ -238,7 +243,7 @@ def test_a_cloned_policy_cannot_act_by_a_critic(state_spec: DataSpec) -> None:
 
 
 @pytest.mark.parametrize("method", ["actionable_models", "task_critic"])
-@pytest.mark.parametrize("acting", ["likely", "drawn", "cloned"])
+@pytest.mark.parametrize("acting", ["likely", "drawn", "cloned", "cloned_drawn"])
 def test_acting_by_a_cloning_head_that_there_is_not_is_refused(method: Any, acting: Any) -> None:
     with pytest.raises(SettingsError, match=f"critic.acting: got {acting} .* Set critic.cloning_weight above 0"):
         AlgorithmSettings(method=method, critic=CriticLossSettings(acting=acting))

@@ -208,17 +208,17 @@ def test_a_sweeps_networks_acting_otherwise_are_a_row_beside_it(tmp_path: Path) 
     page.write_text("<!-- table tray_stitch --><!-- end tray_stitch -->")
     write_report(tmp_path, results=results, page=page)
     assert "without Q" not in page.read_text()
-    (row,) = [row for row in SWEEP_ROWS if row.key == "tray_stitch_recipe_cloned"]
-    write_evaluation(tmp_path / row.evaluation(1), "1000", acting="cloned")
+    (row,) = [row for row in SWEEP_ROWS if row.key == "tray_stitch_recipe_cloned_drawn"]
+    write_evaluation(tmp_path / row.evaluation(1), "1000", acting="cloned_drawn")
     write_report(tmp_path, results=results, page=page)
     assert "| acting by the cloning head, without Q | 25 [" in page.read_text()
     assert "*Actionable Models, linked goals - acting by the cloning head, without Q* | +50 [" in page.read_text()
-    assert json.loads((results / "tray_stitch.json").read_text())["sweeps"][row.key]["acting"] == "cloned"
+    assert json.loads((results / "tray_stitch.json").read_text())["sweeps"][row.key]["acting"] == "cloned_drawn"
 
 
 def test_methods_are_told_apart_by_colour_and_cloning_by_its_family() -> None:
     labels = [row.label for table in TABLES for row in table.rows if table.name == "tray_stitch"]
     colors = dict(zip(labels, bar_colors(labels), strict=True))
-    assert len(set(colors.values())) == len(labels) == 12
+    assert len(set(colors.values())) == len(labels) == 14
     (auxiliary,) = bar_colors(["with the auxiliary cloning loss"])
     assert auxiliary not in {color for label, color in colors.items() if label.startswith("behaviour cloning")}
