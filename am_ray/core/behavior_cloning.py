@@ -53,6 +53,11 @@ class ActionDensity:
         weight = self.mixture_logits.softmax(dim=1).unsqueeze(2)
         return (weight * self.mean).sum(dim=1), self._likelier_signs()
 
+    @torch.no_grad()
+    def expected_and_drawn(self, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """As `expected`, but with one draw of each two-valued entry in place of its likelier sign."""
+        return self.expected()[0], self.sample(1, generator=generator)[1][:, 0]
+
     def _likelier_signs(self) -> Tensor:
         return torch.where(self.binary_logits > 0.0, 1.0, -1.0)
 

@@ -103,10 +103,8 @@ def cloned(
 ) -> BestAction:
     """The mean of the head's density: what Q has no part in, to tell what it adds; ours. Arguments as `likely`'s; no draw is left out."""
     density = head.density(encoded)
-    continuous, binary = density.expected()
-    if draws_binary:
-        binary = density.sample(1, generator=generator)[1][:, 0]
-    return _valued(critic, features, head.join(continuous, binary))
+    entries = density.expected_and_drawn(generator=generator) if draws_binary else density.expected()
+    return _valued(critic, features, head.join(*entries))
 
 
 def _best_mean(

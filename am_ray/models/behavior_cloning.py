@@ -61,9 +61,8 @@ class BehaviorCloning(nn.Module):
 
     @torch.no_grad()
     def best_action(self, observation: Observation, goal: Observation, *, generator: torch.Generator) -> Tensor:
-        """The mode (or, after ``cloning.act``, the mean) of p(a | s, g) under averaged weights, in [-1, 1]^a, ``(b, a)``."""
+        """What ``cloning.act`` says of p(a | s, g) under averaged weights, in [-1, 1]^a, ``(b, a)``."""
         density = self.acting_network(observation, goal)
-        continuous, binary = density.mode() if self.acting == "mode" else density.expected()
         if self.acting == "drawn":
-            binary = density.sample(1, generator=generator)[1][:, 0]
-        return self.acting_network.join(continuous, binary)
+            return self.acting_network.join(*density.expected_and_drawn(generator=generator))
+        return self.acting_network.join(*(density.mode() if self.acting == "mode" else density.expected()))

@@ -9,6 +9,7 @@ from typing import Any
 
 from am_ray.cli.main import main
 from am_ray.models.checkpoint import read_checkpoint, write_checkpoint
+from am_ray.models.policy import build_model
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "tray_play_state"
 
@@ -41,6 +42,25 @@ def test_a_checkpoint_can_act_otherwise_than_it_was_trained_to(tmp_path: Path) -
     for asked, acting in (([], "drawn"), (["--acting", "cloned"], "cloned")):
         assert main(["evaluate", str(SHIPPED), *options, *asked, "--json", str(file)]) == 0
         assert json.loads(file.read_text())["acting"] == acting
+
+
+def test_a_cloned_policy_can_act_otherwise_too_but_not_by_a_critic(tmp_path: Path, capsys: Any) -> None:
+    shipped = read_checkpoint(SHIPPED)
+    settings = replace(
+        shipped.settings, method="behavior_cloning", cloning=replace(shipped.settings.cloning, act="mean")
+    )
+    weights = build_model(shipped.spec, shipped.statistics, settings).state_dict()
+    state = replace(shipped.state, weights={name: value.numpy() for name, value in weights.items()})
+    write_checkpoint(tmp_path, replace(shipped, settings=settings, state=state))
+    file = tmp_path / "out.json"
+    options = ["--episodes", "1", "--tasks", "rearrangement", "--workers", "1", "--max-steps", "2", "--no-baselines"]
+    for asked, acting in (([], "mean"), (["--acting", "drawn"], "drawn")):
+        assert main(["evaluate", str(tmp_path), *options, *asked, "--json", str(file)]) == 0
+        assert json.loads(file.read_text())["acting"] == acting
+    assert main(["evaluate", str(tmp_path), *options, "--acting", "cem"]) != 0
+    assert (
+        "got cem for a policy of method behavior_cloning; expected one of mode, mean, drawn" in capsys.readouterr().err
+    )
 
 
 def test_a_checkpoint_without_an_averaged_head_is_refused_before_there_are_workers(tmp_path: Path, capsys: Any) -> None:
