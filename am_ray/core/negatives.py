@@ -1,8 +1,18 @@
 """Contrastive artificial negatives: a~ drawn ~ exp(Q(s, a~, g)), whose Q is pushed to 0 (paper, Sec. 4).
 
-The paper does not say how exp(Q) is sampled. Here: a finite set of candidates per transition, from up to
-three sources, then an exact draw from the softmax over their scores. With candidates uniform in the action
-box and scores Q / 1 this is self-normalised importance sampling of the paper's density.
+The paper does not say how exp(Q) is sampled. Here: a finite set of candidates per transition, from several sources, then an
+exact draw from the softmax over their scores. With candidates uniform in the action box and scores Q / 1 this is
+self-normalised importance sampling of the paper's density.
+
+What Q becomes depends on where candidates come from. With targets near y, b(a | s, g) the density of the data's actions among
+transitions that led to g, and n(a) that of the negatives, the loss is least where
+
+    Q / (1 - Q)  ~  y b(a | s, g) / n(a)
+
+Far candidates (uniform ones, actions of other transitions) are nearly flat where the data's actions lie: Q rises with b(a | s, g)
+alone, so it repeats what the data do most often. Candidates from b(a | s), what the data do in s whatever came of it (ours:
+`negative_behavior`, by a head of the models), make it b(a | s, g) / b(a | s) = P(g | s, a) / P(g | s), by Bayes' rule: which of the
+data's actions lead to g, as C-learning (Eysenbach et al. 2021) and contrastive RL (2022) learn it from random goals.
 """
 
 from __future__ import annotations

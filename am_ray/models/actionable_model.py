@@ -11,18 +11,11 @@ from typing import cast, get_args
 import torch
 from torch import Tensor, nn
 
-from am_ray.core.behavior_cloning import cloning_loss
+from am_ray.core.behavior_cloning import ActionDensity, cloning_loss
 from am_ray.core.cem import BestAction, best_of, cem_argmax
 from am_ray.core.ema import polyak_update
 from am_ray.core.losses import Divergence, critic_loss
-from am_ray.core.negatives import (
-    draw_negatives,
-    expected_weights,
-    negative_weights,
-    other_actions,
-    perturbed_actions,
-    uniform_actions,
-)
+from am_ray.core.negatives import draw_negatives, expected_weights, negative_weights
 from am_ray.core.targets import (
     ChainedEnd,
     bellman_target,
@@ -34,6 +27,7 @@ from am_ray.core.targets import (
 from am_ray.models.acting import cloned, likely, searched
 from am_ray.models.action_density import ActionDensityHead, ActionDensityNetwork
 from am_ray.models.augmentation import Augmentation
+from am_ray.models.candidates import drawn_actions, negative_candidates, target_candidates
 from am_ray.models.critic import Critic
 from am_ray.models.critic_metrics import CriticTarget, critic_metrics
 from am_ray.models.encoders import Observation
@@ -72,6 +66,9 @@ class ActionableModel(nn.Module):
         self.cloning_head: ActionDensityHead | None = None
         if settings.critic.cloning_weight:
             self.cloning_head = ActionDensityHead(spec, settings.model, settings.cloning)
+        self.behavior_head: ActionDensityHead | None = None
+        if settings.critic.negative_behavior:
+            self.behavior_head = ActionDensityHead(spec, settings.model, settings.cloning)
         self.acting: Acting = settings.critic.acting
         by_head = settings.critic.acting != "cem"
         self.acting_cloning_head: ActionDensityHead | None = frozen_copy(self.cloning_head) if by_head else None
@@ -105,7 +102,9 @@ class ActionableModel(nn.Module):
         encoded = self.critic.encoder(observation, goal)
         features = self.critic.project(encoded)
         logits = self.critic.score(features, action.unsqueeze(1)).squeeze(1)
-        negative_logits, weights = self._negatives(features, action, observation, goal, generator)
+        behavior = self._behavior(observation)
+        candidates = self._negative_candidates(action, observation, goal, behavior, generator)
+        negative_logits, weights = self._negatives(features, candidates, generator)
         if config.final_state_negatives and config.negative_ratio:
             final_logits, final_weights = self._final_state_negatives(batch, next_observation, goal, generator)
             negative_logits = torch.cat([negative_logits, final_logits], dim=1)
@@ -127,6 +126,11 @@ class ActionableModel(nn.Module):
             auxiliary_loss = cloning_loss(density, *self.cloning_head.split(action), is_hindsight)
             total = total + config.cloning_weight * auxiliary_loss
             metrics["critic/cloning_loss"] = auxiliary_loss.detach()
+        if self.behavior_head is not None and behavior is not None:
+            every = torch.ones_like(target.value)
+            behavior_loss = cloning_loss(behavior, *self.behavior_head.split(action), every)
+            total = total + config.cloning_weight * behavior_loss
+            metrics["critic/behavior_loss"] = behavior_loss.detach()
         if self.proposal is not None:
             weight = leads_to_goal(batch.source).float()
             proposal_loss = cloning_loss(self.proposal(observation, goal), *self.proposal.split(action), weight)
@@ -179,82 +183,73 @@ class ActionableModel(nn.Module):
         generator: torch.Generator,
     ) -> Tensor:
         """max_a' of the target critic's logit over the candidates that the settings name, ``(b,)``."""
-        config, (size, action_dim) = self.settings.critic, next_action.shape
-        candidates = [
-            uniform_actions(size, config.target_uniform, action_dim, generator=generator, device=next_action.device),
-            other_actions(next_action, config.target_data, generator=generator),
-            *self._proposed(self.proposal, next_observation, goal, generator),
-        ]
-        if config.target_next_action:
-            # An episode's last state has no data action; the one before it stands in, as any candidate may.
-            action = self.action_scale.to_unit(batch.action)
-            own = torch.where(batch.next_is_final.unsqueeze(1), action, next_action)
-            candidates.append(own.unsqueeze(1))
+        config = self.settings.critic
+        proposed = self._proposed(self.proposal, next_observation, goal, generator)
+        action = self.action_scale.to_unit(batch.action)
+        candidates = target_candidates(config, action, next_action, batch.next_is_final, proposed, generator=generator)
 
         def score(actions: Tensor) -> Tensor:
             return self.target_critic.score(features, actions)
 
-        merged = torch.cat(candidates, dim=1)
         if config.target_cem_iterations == 0:
-            return best_of(score, merged).score
+            return best_of(score, candidates).score
         cem = self.settings.cem
         return cem_argmax(
             score,
-            merged,
+            candidates,
             num_iterations=1 + config.target_cem_iterations,
             num_elites=cem.num_elites,
             min_std=cem.min_std,
             generator=generator,
         ).score
 
-    def _candidates(
-        self, action: Tensor, observation: Observation, goal: Observation, generator: torch.Generator
-    ) -> Tensor:
-        config, (size, action_dim) = self.settings.critic, action.shape
-        return torch.cat(
-            [
-                uniform_actions(size, config.negative_uniform, action_dim, generator=generator, device=action.device),
-                other_actions(action, config.negative_data, generator=generator),
-                perturbed_actions(
-                    action,
-                    config.negative_perturbed,
-                    std=config.perturbation_std,
-                    flip_share=config.perturbation_flip,
-                    generator=generator,
-                ),
-                *self._proposed(self.proposal, observation, goal, generator),
-            ],
-            dim=1,
-        )
+    def _behavior(self, observation: Observation) -> ActionDensity | None:
+        """b(a | s), if negatives come from it: of an encoder shown the goal that s is, which asks for nothing."""
+        if self.behavior_head is None:
+            return None
+        goal: Observation = self.spec.goal_of(observation)
+        if self.has_task:
+            first = next(iter(goal.values()))
+            goal = with_task(goal, torch.zeros(len(first), dtype=torch.bool, device=first.device))
+        return self.behavior_head.density(self.critic.encoder(observation, goal))
 
-    def _negatives(
+    def _negative_candidates(
         self,
-        features: Tensor,
         action: Tensor,
         observation: Observation,
         goal: Observation,
+        behavior: ActionDensity | None,
         generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
+        config = self.settings.critic
+        if config.negative_ratio == 0:
+            return action.new_empty(len(action), 0, action.shape[1])
+        proposed = self._proposed(self.proposal, observation, goal, generator)
+        if self.behavior_head is not None and behavior is not None:
+            draws = drawn_actions(self.behavior_head, behavior, config.negative_behavior, generator=generator)
+            proposed.append(draws)
+        return negative_candidates(config, action, proposed, generator=generator)
+
+    def _negatives(self, features: Tensor, candidates: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Logits of a~ ~ exp(score / temperature) by the online critic, ``(b, m)``, and their weights ``(b, m)``.
 
         ``m`` is the number of draws, or that of all candidates where the expectation is taken.
         """
         config = self.settings.critic
         if config.negative_ratio and config.negative_estimator == "expected":
-            logits = self.critic.score(features, self._candidates(action, observation, goal, generator))
+            logits = self.critic.score(features, candidates)
             scores = self._negative_scores(logits.detach())
             ratio, temperature = config.negative_ratio, config.negative_temperature
             return logits, expected_weights(scores, negative_ratio=ratio, temperature=temperature)
         weights = negative_weights(
-            len(action),
+            len(candidates),
             negative_ratio=config.negative_ratio,
             num_draws=config.negative_draws,
             generator=generator,
-            device=action.device,
+            device=candidates.device,
         )
         if config.negative_ratio == 0:
-            return action.new_empty(len(action), 0), weights
-        candidates = self._candidates(action, observation, goal, generator)
+            return candidates.new_empty(len(candidates), 0), weights
         with torch.no_grad():
             scores = self._negative_scores(self.critic.score(features.detach(), candidates))
         negatives = draw_negatives(
@@ -280,7 +275,10 @@ class ActionableModel(nn.Module):
         """Negatives at s_T: bootstrapped through where episodes are stitched, yet never trained on otherwise."""
         features = self.critic.encode(next_observation, goal)
         action = self.action_scale.to_unit(batch.action)
-        logits, weights = self._negatives(features, action, next_observation, goal, generator)
+        with torch.no_grad():
+            behavior = self._behavior(next_observation)
+        candidates = self._negative_candidates(action, next_observation, goal, behavior, generator)
+        logits, weights = self._negatives(features, candidates, generator)
         return logits, weights * batch.next_is_final.unsqueeze(1)
 
     @torch.no_grad()
@@ -294,10 +292,8 @@ class ActionableModel(nn.Module):
         """Samples of the proposal as one more group of candidates, or no group."""
         if proposal is None:
             return []
-        continuous, binary = proposal(observation, goal).sample(
-            self.settings.model.proposal_samples, generator=generator
-        )
-        return [proposal.join(continuous, binary)]
+        density, num = proposal(observation, goal), self.settings.model.proposal_samples
+        return [drawn_actions(proposal, density, num, generator=generator)]
 
     def act_by(self, acting: Acting | CloningAct) -> None:
         """Acts in another way than ``critic.acting`` says, with the same weights.

@@ -17,11 +17,11 @@ _COPIES = {
     "acting_proposal.": ("proposal.",),
     "acting_cloning_head.": ("cloning_head.",),
 }
-# A head that learns by an auxiliary loss, and its average, which acts if the settings say so.
-_AUXILIARY = "cloning_head."
+# Heads that learn by an auxiliary loss; the average of the first acts if the settings say so.
+_AUXILIARY = ("cloning_head.", "behavior_head.")
 # Buffers of `TaskGoal`; a fresh network has no turns.
 _TURN = "_turn_"
-_AUXILIARY_PARTS = (_AUXILIARY, "acting_cloning_head.")
+_AUXILIARY_PARTS = (*_AUXILIARY, "acting_cloning_head.")
 
 
 def acting_weights(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -30,7 +30,7 @@ def acting_weights(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     `read_checkpoint` gives the networks that learn, and the target's, these weights too.
     """
     copies = tuple(prefix for prefixes in _COPIES.values() for prefix in prefixes)
-    return {name: value for name, value in weights.items() if not name.startswith((*copies, _AUXILIARY))}
+    return {name: value for name, value in weights.items() if not name.startswith((*copies, *_AUXILIARY))}
 
 
 def with_copies(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

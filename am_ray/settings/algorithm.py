@@ -98,6 +98,9 @@ class CriticLossSettings(Checked):
     # ... and the transition's own action, perturbed (ours). Off: near negatives teach the noise of the data's actions, and cost
     # 12 to 28 points of rearrangement (one seed; docs/experiments_log.md).
     negative_perturbed: int = bounded(0, 0, 1024)
+    # ... and draws of b(a | s), what the data do in s whatever came of it, by a head on the critic's encoder that learns beside it with
+    # `cloning_weight` (ours; `am_ray.core.negatives`): Q then says which of the data's actions lead to g, not how common they are.
+    negative_behavior: int = bounded(0, 0, 1024)
     # Weight of behaviour cloning (settings: `cloning`) as an auxiliary loss on the critic's encoder; ours. Which action led to
     # the goal teaches the encoder of images faster than the critic's own loss does. It has a part in acting unless `acting` is `cem`.
     cloning_weight: float = bounded(0.0, 0.0, None)
@@ -273,6 +276,11 @@ class AlgorithmSettings:
                 f"critic.acting: got {self.critic.acting} with critic.cloning_weight = 0; expected an auxiliary cloning head to draw "
                 f"actions from. Set critic.cloning_weight above 0, or critic.acting: cem."
             )
+        if self.method != "behavior_cloning" and self.critic.negative_behavior and not self.critic.cloning_weight:
+            raise SettingsError(
+                f"critic.negative_behavior: got {self.critic.negative_behavior} with critic.cloning_weight = 0; expected a weight of the loss of the "
+                f"head that they are drawn from. Set critic.cloning_weight above 0, or critic.negative_behavior: 0."
+            )
         if (
             self.method != "behavior_cloning"
             and self.critic.acting.endswith("drawn")
@@ -290,9 +298,15 @@ class AlgorithmSettings:
                 f"critic: got target_uniform = target_data = 0 and target_next_action = false; expected at least one "
                 f"candidate for the target's max. {remedy}."
             )
-        if critic.negative_ratio and not (critic.negative_uniform or critic.negative_data or critic.negative_perturbed):
+        sources = (
+            critic.negative_uniform,
+            critic.negative_data,
+            critic.negative_perturbed,
+            critic.negative_behavior,
+        )
+        if critic.negative_ratio and not any(sources):
             raise SettingsError(
-                f"critic: got negative_uniform = negative_data = negative_perturbed = 0 with negative_ratio = "
+                f"critic: got negative_uniform = negative_data = negative_perturbed = negative_behavior = 0 with negative_ratio = "
                 f"{critic.negative_ratio:g}; expected at least one candidate to draw negatives from. {remedy}, or set "
                 f"negative_ratio: 0 to train without negatives."
             )

@@ -287,9 +287,23 @@ def test_a_head_that_acts_is_among_the_acting_weights(tmp_path: Path) -> None:
         load_weights(make_model(settings), make_checkpoint().state.weights, where="here")
 
 
-@pytest.mark.parametrize(("had", "has"), [(0.1, 0.0), (0.0, 0.1), (0.1, 0.1)])
-def test_an_auxiliary_head_may_be_on_either_side_alone(had: float, has: float) -> None:
-    before, now = (replace(SETTINGS, critic=replace(SETTINGS.critic, cloning_weight=weight)) for weight in (had, has))
+_CLONING = {"cloning_weight": 0.1}
+_BEHAVIOR = {"cloning_weight": 0.1, "negative_behavior": 4}
+
+
+@pytest.mark.parametrize(
+    ("had", "has"),
+    [
+        (_CLONING, {}),
+        ({}, _CLONING),
+        (_CLONING, _CLONING),
+        (_BEHAVIOR, {}),
+        (_CLONING, _BEHAVIOR),
+        (_BEHAVIOR, _BEHAVIOR),
+    ],
+)
+def test_an_auxiliary_head_may_be_on_either_side_alone(had: dict[str, Any], has: dict[str, Any]) -> None:
+    before, now = (replace(SETTINGS, critic=replace(SETTINGS.critic, **critic)) for critic in (had, has))
     weights = {name: value.numpy() + 1.0 for name, value in make_model(before).state_dict().items()}
     model = make_model(now)
     own = {name: value.clone() for name, value in model.state_dict().items()}
@@ -297,4 +311,5 @@ def test_an_auxiliary_head_may_be_on_either_side_alone(had: float, has: float) -
     for name, value in model.state_dict().items():
         expected = weights[name] if name in weights else own[name].numpy()
         np.testing.assert_array_equal(value.numpy(), expected)
-    assert any(name.startswith("cloning_head.") for name in own) is (has > 0.0)
+    assert any(name.startswith("cloning_head.") for name in own) is ("cloning_weight" in has)
+    assert any(name.startswith("behavior_head.") for name in own) is ("negative_behavior" in has)

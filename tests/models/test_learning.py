@@ -151,3 +151,50 @@ def test_without_negatives_the_argmax_leaves_the_data_with_them_it_does_not() ->
 @pytest.mark.slow
 def test_bfloat16_learns_the_same() -> None:
     assert distance_to_data(1.0, "bfloat16") < 0.25
+
+
+WAIT, GO = -0.6, 0.6
+
+
+def hesitating() -> EpisodeBlock:
+    """At a start the data mostly wait, and one in five of those that wait gets to its goal; all that go do, but they are few.
+
+    Other places of the data take all actions alike, so that neither of these two is rare.
+    """
+    rng = np.random.default_rng(0)
+    states: list[np.ndarray] = []
+    actions: list[float] = []
+    for k in range(CORRIDORS):
+        for action, last, number in ((WAIT, GOAL, 8), (WAIT, DEAD_END, 32), (GO, GOAL, 4)):
+            for _ in range(number):
+                states += [one_hot(START, k), one_hot(last, k)]
+                actions += [action + float(rng.normal(0.0, 0.05)), 0.0]
+        for action in rng.uniform(-1.0, 1.0, 120):
+            states += [one_hot(MIDDLE, k), one_hot(DEAD_END, k)]
+            actions += [float(action), 0.0]
+    episodes = len(states) // 2
+    return EpisodeBlock(
+        observations={"state": np.stack(states)},
+        actions=np.array(actions, np.float32)[:, None],
+        rewards=np.zeros(len(states), np.float32),
+        successes=np.zeros(len(states), bool),
+        first_row=np.arange(episodes) * 2,
+        num_transitions=np.ones(episodes, np.int64),
+        episode_index=np.arange(episodes),
+    )
+
+
+@pytest.mark.parametrize("sources", [{"negative_uniform": 8, "negative_data": 8}, {"negative_behavior": 16}], ids=str)
+def test_with_negatives_of_the_behaviour_q_says_which_action_leads_to_the_goal(sources: dict[str, int]) -> None:
+    none = {"negative_uniform": 0, "negative_data": 0}
+    # At a high temperature candidates are drawn as they come: the density ratio is then the odds of Q.
+    critic = replace(SETTINGS.critic, cloning_weight=1.0, negative_temperature=100.0, **none | sources)
+    model = train(hesitating(), SPEC, replace(SETTINGS, critic=critic), updates=1_000, chaining_ratio=0.0)
+    every = np.arange(CORRIDORS)
+    starts, goals = one_hot(START, every), one_hot(GOAL, every)
+    wait, go = (torch.logit(value(model, starts, action, goals)) for action in (WAIT, GO))
+    ratio = float((go - wait).exp().median())
+    if "negative_behavior" in sources:
+        assert 3.0 < ratio < 8.0  # P(goal | s, go) / P(goal | s, wait) = 5
+    else:
+        assert ratio < 0.8  # b(go | s, g) / b(wait | s, g) = 1 / 2
