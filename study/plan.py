@@ -63,18 +63,26 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_play_10k_auxiliary", "tray_play_state_10k"),
         _sweep(folders, "tray_play_10k_recipe", "tray_play_state_10k"),
         *_act_otherwise(folders, "tray_play_10k_recipe"),
+        _sweep(folders, "tray_play_10k_behavior", "tray_play_state_10k"),
+        *_act_otherwise(folders, "tray_play_10k_behavior"),
         _sweep(folders, "tray_play_10k_no_bootstrap", "tray_play_state_10k"),
         _sweep(folders, "tray_play_10k_cloning", "tray_play_state_10k"),
         *_act_otherwise(folders, "tray_play_10k_cloning"),
         *_on_the_way(folders, "tray_play_10k_recipe"),
         *_on_the_way(folders, "tray_play_10k_cloning"),
+        _collect(folders, "tray_clumsy_state"),
+        _sweep(folders, "tray_clumsy", "tray_clumsy_state"),
+        *_act_otherwise(folders, "tray_clumsy"),
+        _sweep(folders, "tray_clumsy_far_negatives", "tray_clumsy_state"),
+        *_act_otherwise(folders, "tray_clumsy_far_negatives"),
+        _sweep(folders, "tray_clumsy_cloning", "tray_clumsy_state"),
         _collect(folders, "tray_stitch_state"),
         _sweep(folders, "tray_stitch", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_recipe", "tray_stitch_state"),
         *_act_otherwise(folders, "tray_stitch_recipe"),
         *[
             _sweep(folders, f"tray_stitch_{name}", "tray_stitch_state")
-            for name in ("no_junctions", "no_bootstrap", "no_links", "recipe_cloning", "cloning")
+            for name in ("no_junctions", "behavior", "no_bootstrap", "no_links", "recipe_cloning", "cloning")
         ],
         *_act_otherwise(folders, "tray_stitch_recipe_cloning"),
         _collect(folders, "tray_stitch_state", 20_000, name="tray_stitch_state_20k"),
