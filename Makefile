@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo demo-images test test-slow bench bench-quick study study-images lint lock clean
+.PHONY: setup demo demo-images test test-slow bench bench-quick study study-images study-rehearsal lint lock clean
 
 setup: $(READY)
 
@@ -46,6 +46,11 @@ study: $(READY)
 
 study-images: $(READY)
 	$(BIN)/python -m study --images
+
+# Every step of both with next to no data, updates and goals, elsewhere: that all goes together.
+study-rehearsal: $(READY)
+	$(BIN)/python -m study --rehearse
+	$(BIN)/python -m study --rehearse --images
 
 lint: $(READY)
 	$(BIN)/ruff check .

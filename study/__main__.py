@@ -1,7 +1,7 @@
 """`python -m study`: the studies behind docs/RESULTS.md (`make study`; with ``--images``: `make study-images`).
 
 Hours. Stop it when you like; the same command goes on. With ``--report`` it runs nothing and writes the tables and figures of what
-has been run so far; a study ends with that, too.
+has been run so far; a study ends with that, too. With ``--rehearse`` every step is small, and nothing that is published is touched.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from study.plan import Folders, Step, image_steps, state_steps
+from study.rehearsal import FOLDERS, rehearsed, report_places
 from study.report import write_report
 
 
@@ -21,11 +22,18 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="steps whose name has one of these words")
     parser.add_argument("--list", action="store_true", help="print the steps, run nothing")
     parser.add_argument("--report", action="store_true", help="write tables and figures of what there is, run nothing")
-    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="default: data")
-    parser.add_argument("--runs", type=Path, default=Path("runs/study"), metavar="DIR", help="default: runs/study")
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help=f"every step small, in {FOLDERS.data} and {FOLDERS.runs}: that all goes together",
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="default: data")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="default: runs/study")
     args = parser.parse_args()
-    folders = Folders(args.data, args.runs)
+    default = FOLDERS if args.rehearse else Folders(Path("data"), Path("runs/study"))
+    folders = Folders(args.data or default.data, args.runs or default.runs)
     steps = image_steps(folders) if args.images else state_steps(folders)
+    steps = [rehearsed(step) for step in steps] if args.rehearse else steps
     steps = [step for step in steps if not args.only or any(word in step.name for word in args.only)]
     for step in [] if args.report else steps:
         print(f"[{'done' if step.is_done else 'to do'}] {step.name}: {' '.join(step.command)}", flush=True)
@@ -35,7 +43,8 @@ def main() -> int:
                 print(f"study: step {step.name!r} ended with status {status}; mend that, then run this again.")
                 return status
     if not args.list:
-        for path in write_report(args.runs):
+        places = report_places(folders.runs) if args.rehearse else {}
+        for path in write_report(folders.runs, **places):
             print(path)
     return 0
 

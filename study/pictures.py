@@ -60,8 +60,11 @@ def main() -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or the folder of a run")
     parser.add_argument("--out", required=True, metavar="NAME", help="the files' common beginning")
     parser.add_argument("--seed", type=int, default=100, metavar="S", help="of starts and goals; default: 100")
+    parser.add_argument(
+        "--episodes", type=int, default=24, metavar="N", help="of each task, to choose from; default: 24"
+    )
     args = parser.parse_args()
-    for path in write_pictures(args.checkpoint, args.out, seed=args.seed):
+    for path in write_pictures(args.checkpoint, args.out, seed=args.seed, episodes=args.episodes):
         print(path)
 
 

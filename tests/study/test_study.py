@@ -18,10 +18,11 @@ from am_ray.envs.goal_env import TrayEnv
 from am_ray.envs.recipe import load_recipe
 from am_ray.models.checkpoint import read_checkpoint
 from am_ray.settings_reader import read_settings
-from am_ray.strict_yaml import load_yaml
+from am_ray.strict_yaml import apply_overrides, load_yaml
 from am_ray.study_settings import StudySettings
 from am_ray.sweep import plan_sweep
 from study import __main__ as study_main
+from study import rehearsal
 from study.conditions import CONDITIONS, NEW_KINDS, Conditions
 from study.downstream import DOWNSTREAM_TABLE
 from study.gpu_training import read_config
@@ -175,6 +176,52 @@ def test_the_list_of_steps_is_shown_without_running_any(tmp_path: Path) -> None:
     )
     assert len(shown.stdout.splitlines()) == len(state_steps(FOLDERS))
     assert not list(tmp_path.iterdir())
+
+
+SMALL = rehearsal.FOLDERS
+SMALL_STEPS = [rehearsal.rehearsed(step) for step in (*state_steps(SMALL), *image_steps(SMALL))]
+
+
+def test_a_rehearsal_has_every_step_small_and_in_folders_of_its_own() -> None:
+    assert [step.name for step in SMALL_STEPS] == [step.name for step in STEPS]
+    for step in SMALL_STEPS:
+        words = step.command
+        assert not any(word.startswith(("data/", "runs/")) and "/rehearsal" not in word for word in words), step
+        if words[0] == "am-ray":
+            args = _parser().parse_args(words[1:])
+            assert getattr(args, "episodes", 1) <= 210, step
+        if words[1] in ("sweep", "finetune"):
+            content = apply_overrides(load_yaml(ROOT / words[2]), args.overrides)
+            settings = read_settings(StudySettings, content, words[2])
+            assert (settings.training.updates <= 30, settings.evaluation.episodes) == (True, 1)
+
+
+def test_a_rehearsal_evaluates_the_checkpoints_that_its_sweeps_leave() -> None:
+    for name, small in (
+        ("checkpoint-000005000", "checkpoint-000000005"),
+        ("checkpoint-000020000", "checkpoint-000000020"),
+    ):
+        words = ("am-ray", "evaluate", f"runs/study/a/trials/seed=0/{name}", "--json", "runs/study/a.json")
+        assert rehearsal.rehearsed(Step("a", words)).command[2] == f"runs/study/a/trials/seed=0/{small}"
+    sweeps = [step for step in SMALL_STEPS if step.command[1] == "sweep"]
+    assert all("training.checkpoint_every=5" in step.command for step in sweeps)
+
+
+@pytest.mark.slow
+def test_a_rehearsal_runs_and_leaves_what_is_published_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    published = {path: path.read_bytes() for path in (ROOT / "docs").rglob("*") if path.is_file()}
+    monkeypatch.chdir(ROOT)
+    words = ["study", "--rehearse", "--only", "state_10k", "10k_cloning after 5000", "sweep tray_play_10k_cloning"]
+    monkeypatch.setattr(sys, "argv", [*words, "--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")])
+    assert study_main.main() == 0, capfd.readouterr().out
+    report = tmp_path / "runs" / "report"
+    curves = json.loads((report / "results" / "learning_curves.json").read_text())["rows"]
+    assert list(curves) == ["behaviour cloning (GCBC), 5,000 updates"]
+    assert curves["behaviour cloning (GCBC), 5,000 updates"]["seeds"] == [0, 1, 2]
+    assert "| behaviour cloning (GCBC) | 0 [0" in (report / "RESULTS.md").read_text()
+    assert published == {path: path.read_bytes() for path in (ROOT / "docs").rglob("*") if path.is_file()}
 
 
 @pytest.mark.slow
