@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from am_ray.core.targets import leads_to_goal
 from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.behavior_cloning import BehaviorCloning
 from am_ray.settings import AlgorithmSettings, CriticLossSettings, ModelSettings, OptimizationSettings
-from am_ray.types import DataSpec, GoalSource, SettingsError
+from am_ray.types import DataSpec, GoalSource, SettingsError, TransitionBatch
 from tests.models.conftest import make_block, sample, statistics_of
 
 SMALL = ModelSettings(width=16, depth=1, head_width=16, head_depth=1, image_channels=(4, 4))
@@ -144,8 +145,62 @@ def test_negative_ratio_zero_means_no_negative_loss(state_spec: DataSpec) -> Non
     assert result.loss == result.metrics["critic/td_loss"]
 
 
+def behavior_of(model: ActionableModel, batch: TransitionBatch[Tensor]) -> Tensor:
+    density = model._behavior(batch.observation)
+    assert density is not None
+    return density.mean
+
+
+@pytest.mark.parametrize("method", ["actionable_models", "task_critic"])
+def test_the_behaviour_is_of_the_state_alone(image_spec: DataSpec, method: Any) -> None:
+    settings = replace(with_critic(negative_behavior=4, cloning_weight=0.5), method=method)
+    model = build(image_spec, settings)
+    spread_out(model)
+    batch = sample(make_block(image_spec), image_spec, chaining_ratio=0.0)
+    before = behavior_of(model, batch)
+    if model.critic.encoder.task is not None:
+        next(model.critic.encoder.task.parameters()).data += 1.0
+    other_goals = {name: goal.flip(0) for name, goal in batch.goal.items()}
+    assert torch.equal(before, behavior_of(model, replace(batch, goal=other_goals)))
+    other_states = {name: state.flip(0) for name, state in batch.observation.items()}
+    assert not torch.equal(before, behavior_of(model, replace(batch, observation=other_states)))
+
+
+def test_the_behaviours_loss_is_of_every_transition_and_teaches_the_encoder(state_spec: DataSpec) -> None:
+    """Those of random goals, too, which cloning leaves out; its draws are no way for the negatives' gradient."""
+    settings = with_critic(negative_behavior=4, cloning_weight=0.5)
+    model = build(state_spec, settings)
+    spread_out(model)
+    batch = sample(make_block(state_spec), state_spec, chaining_ratio=1.0)
+    assert not leads_to_goal(batch.source).any()
+    result = model.loss(batch, generator=torch.Generator().manual_seed(0))
+    assert model.behavior_head is not None
+    density, action = model._behavior(batch.observation), model.action_scale.to_unit(batch.action)
+    assert density is not None
+    expected = -density.log_prob(*model.behavior_head.split(action)).mean()
+    torch.testing.assert_close(result.metrics["critic/behavior_loss"], expected.detach())
+    others = sum(result.metrics[f"critic/{name}"] for name in ("td_loss", "negative_loss"))
+    torch.testing.assert_close(result.loss.detach(), others + 0.5 * result.metrics["critic/behavior_loss"])
+    parameters = list(model.behavior_head.parameters())
+    by_all = torch.autograd.grad(result.loss, parameters)
+    by_its_own = torch.autograd.grad(0.5 * expected, parameters)
+    for one, other in zip(by_all, by_its_own, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_negatives_of_the_behaviour_need_a_loss_to_learn_it_by(state_spec: DataSpec) -> None:
+    wanted = r"critic\.negative_behavior: got 4 with critic\.cloning_weight = 0; .* Set critic\.cloning_weight above 0"
+    with pytest.raises(SettingsError, match=wanted):
+        with_critic(negative_behavior=4)
+    alone = {"negative_uniform": 0, "negative_data": 0, "negative_perturbed": 0, "cloning_weight": 0.1}
+    with pytest.raises(SettingsError, match="negative_behavior = 0 with negative_ratio = 1; expected at least one"):
+        with_critic(**alone)
+    assert torch.isfinite(loss_of(state_spec, with_critic(**alone, negative_behavior=4, final_state_negatives=True)))
+
+
 def test_gradients_reach_every_trained_weight_and_no_averaged_one(state_spec: DataSpec) -> None:
-    settings = replace(with_critic(), model=replace(SMALL, proposal="learned"))
+    settings = with_critic(negative_behavior=4, cloning_weight=0.1)
+    settings = replace(settings, model=replace(SMALL, proposal="learned"))
     model = build(state_spec, settings)
     model.loss(sample(make_block(state_spec), state_spec), generator=torch.Generator()).loss.backward()
     trained = {id(p) for p in model.trainable_parameters()}
