@@ -36,6 +36,20 @@ def one_hot(place: int, corridor: int | np.ndarray) -> np.ndarray:
     return np.eye(4 * CORRIDORS, dtype=np.float32)[place * CORRIDORS + np.asarray(corridor)]
 
 
+def of_one_step(states: np.ndarray, actions: np.ndarray) -> EpisodeBlock:
+    """Episodes of two rows each; the action of the second is padding."""
+    episodes = len(states) // 2
+    return EpisodeBlock(
+        observations={"state": states},
+        actions=actions,
+        rewards=np.zeros(len(states), np.float32),
+        successes=np.zeros(len(states), bool),
+        first_row=np.arange(episodes) * 2,
+        num_transitions=np.ones(episodes, np.int64),
+        episode_index=np.arange(episodes),
+    )
+
+
 def corridors() -> EpisodeBlock:
     """Episodes start -> middle, start -> dead end and middle -> goal: no episode goes from a start to a goal."""
     rng = np.random.default_rng(0)
@@ -47,16 +61,7 @@ def corridors() -> EpisodeBlock:
             for first, last, sign in ((START, MIDDLE, SIGNS[k]), (START, DEAD_END, -SIGNS[k]), (MIDDLE, GOAL, 1.0)):
                 states += [one_hot(first, k), one_hot(last, k)]
                 actions += [sign * strength, 0.0]
-    episodes = len(states) // 2
-    return EpisodeBlock(
-        observations={"state": np.stack(states)},
-        actions=np.array(actions, np.float32)[:, None],
-        rewards=np.zeros(len(states), np.float32),
-        successes=np.zeros(len(states), bool),
-        first_row=np.arange(episodes) * 2,
-        num_transitions=np.ones(episodes, np.int64),
-        episode_index=np.arange(episodes),
-    )
+    return of_one_step(np.stack(states), np.array(actions, np.float32)[:, None])
 
 
 def train(
@@ -118,15 +123,7 @@ def narrow_data() -> tuple[EpisodeBlock, DataSpec]:
     actions += rng.normal(0, 0.03, actions.shape)
     rows = np.empty((1_600, 2), np.float32)
     rows[0::2], rows[1::2] = states, states + 0.3 * actions
-    return EpisodeBlock(
-        observations={"state": rows},
-        actions=np.repeat(actions, 2, axis=0).astype(np.float32),
-        rewards=np.zeros(1_600, np.float32),
-        successes=np.zeros(1_600, bool),
-        first_row=np.arange(800) * 2,
-        num_transitions=np.ones(800, np.int64),
-        episode_index=np.arange(800),
-    ), spec
+    return of_one_step(rows, np.repeat(actions, 2, axis=0).astype(np.float32)), spec
 
 
 def distance_to_data(negative_ratio: float, precision: Precision = "float32") -> float:
@@ -172,16 +169,7 @@ def hesitating() -> EpisodeBlock:
         for action in rng.uniform(-1.0, 1.0, 120):
             states += [one_hot(MIDDLE, k), one_hot(DEAD_END, k)]
             actions += [float(action), 0.0]
-    episodes = len(states) // 2
-    return EpisodeBlock(
-        observations={"state": np.stack(states)},
-        actions=np.array(actions, np.float32)[:, None],
-        rewards=np.zeros(len(states), np.float32),
-        successes=np.zeros(len(states), bool),
-        first_row=np.arange(episodes) * 2,
-        num_transitions=np.ones(episodes, np.int64),
-        episode_index=np.arange(episodes),
-    )
+    return of_one_step(np.stack(states), np.array(actions, np.float32)[:, None])
 
 
 @pytest.mark.parametrize("sources", [{"negative_uniform": 8, "negative_data": 8}, {"negative_behavior": 16}], ids=str)
