@@ -15,6 +15,8 @@ from study.plan import Folders, Step, image_steps, state_steps
 from study.rehearsal import FOLDERS, rehearsed, report_places
 from study.report import write_report
 
+STUDY = Folders(Path("data"), Path("runs/study"))
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m study", description="Runs the studies behind docs/RESULTS.md.")
@@ -30,8 +32,12 @@ def main() -> int:
     parser.add_argument("--data", type=Path, metavar="DIR", help="default: data")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="default: runs/study")
     args = parser.parse_args()
-    default = FOLDERS if args.rehearse else Folders(Path("data"), Path("runs/study"))
+    default = FOLDERS if args.rehearse else STUDY
     folders = Folders(args.data or default.data, args.runs or default.runs)
+    if args.rehearse and (folders.data == STUDY.data or folders.runs == STUDY.runs):
+        parser.error(
+            f"--rehearse: got the study's own {folders.data} and {folders.runs}; expected others. Leave --data and --runs out."
+        )
     steps = image_steps(folders) if args.images else state_steps(folders)
     steps = [rehearsed(step) for step in steps] if args.rehearse else steps
     steps = [step for step in steps if not args.only or any(word in step.name for word in args.only)]

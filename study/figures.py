@@ -11,7 +11,20 @@ import numpy as np
 from study.outcomes import Cell
 from study.texts import task_title
 
-_OURS = ("#1f4e79", "#3f72a0", "#6f9cc2", "#a9c4dd", "#d5d9de", "#9aa3ad", "#6b747e", "#3b4148", "#1b1f24", "#b7bec6")
+_OURS = (
+    "#1f4e79",
+    "#3f72a0",
+    "#6f9cc2",
+    "#a9c4dd",
+    "#d5d9de",
+    "#9aa3ad",
+    "#6b747e",
+    "#3b4148",
+    "#1b1f24",
+    "#b7bec6",
+    "#547d76",
+    "#8fb0a9",
+)
 _CLONING = ("#c07a3a", "#e3c29f", "#7d4a1c", "#f0e0d0")
 _ARMS = {"scratch": "#c07a3a", "auxiliary": "#e3c29f", "pretrained": "#1f4e79", "pretrained_auxiliary": "#6f9cc2"}
 _WIDTH = 0.8

@@ -258,7 +258,7 @@ def read_config(path: str | Path, changes: list[str]) -> tuple[AlgorithmSettings
     return settings, training.updates
 
 
-def main() -> None:
+def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m study.gpu_training", description="Trains without Ray on one GPU.")
     parser.add_argument("config", metavar="CONFIG.yaml", help="as for am-ray pretrain; its dataset is not read")
     parser.add_argument("--data", required=True, metavar="DIR", help="of python -m study.packed")
@@ -273,7 +273,11 @@ def main() -> None:
         help="fuse the image encoder's small kernels: 312 updates/s, not 265 (one H100)",
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="such as critic.discount=0.95")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = argument_parser().parse_args()
     settings, updates = read_config(args.config, args.set)
     train(
         unpack(args.data),

@@ -173,13 +173,17 @@ def _frames(part: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
         return np.concatenate(list(pool.map(stream, range(count))))
 
 
-def main() -> None:
+def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m study.packed", description="Packs a dataset into small files.")
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--parts", type=int, default=1, metavar="N", help="files that the episodes are spread over")
     parser.add_argument("--images-only", action="store_true", help="leave the state out")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = argument_parser().parse_args()
     pack(args.dataset, args.out, parts=args.parts, images_only=args.images_only)
 
 

@@ -55,7 +55,7 @@ def write_pictures(
     return paths
 
 
-def main() -> None:
+def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m study.pictures", description="Pictures of a policy's episodes.")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or the folder of a run")
     parser.add_argument("--out", required=True, metavar="NAME", help="the files' common beginning")
@@ -63,7 +63,11 @@ def main() -> None:
     parser.add_argument(
         "--episodes", type=int, default=24, metavar="N", help="of each task, to choose from; default: 24"
     )
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = argument_parser().parse_args()
     for path in write_pictures(args.checkpoint, args.out, seed=args.seed, episodes=args.episodes):
         print(path)
 

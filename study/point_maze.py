@@ -208,7 +208,7 @@ def _neighbours(cell: Cell) -> list[Cell]:
     return [(row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)]
 
 
-def main() -> None:
+def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m study.point_maze", description="Play in PointMaze.")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the dataset")
     parser.add_argument("--episodes", type=int, default=5000, metavar="N", help="default: 5000")
@@ -216,7 +216,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--env", default=ENV_ID, metavar="ID", help=f"default: {ENV_ID}")
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is already there")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = argument_parser().parse_args()
     digest = collect_point_maze(
         args.out,
         episodes=args.episodes,

@@ -1,7 +1,7 @@
 """A rehearsal: every step of a study, with next to no data, updates and goals, in folders of its own.
 
-It shows on a fresh machine, in half an hour, that the steps go together and that the report can be written of what they leave; its numbers
-mean nothing, and docs/ is not touched.
+It shows on a fresh machine that the steps go together and that the report can be written of what they leave; its numbers mean nothing, and
+docs/ is not touched, nor any MLflow that others read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from study.plan import Folders, Step
 from study.report import PAGE
 
 FOLDERS = Folders(Path("data/rehearsal"), Path("runs/rehearsal"))
-# Of a sweep, and of a checkpoint on its way: a thousandth.
+# A checkpoint on the way of a sweep is taken after a thousandth of the updates.
 SCALE = 1_000
 _TRAINING = (
     "training.updates=30",
@@ -42,7 +42,8 @@ def rehearsed(step: Step) -> Step:
     what = command[1] if command[0] == "am-ray" else command[2]
     options = _IMAGE_EPISODES if step.name.startswith("collect tray_play_image") else _OPTIONS.get(what, ())
     settings = [word for setting in _SETTINGS.get(what, ()) for word in ("--set", setting)]
-    return replace(step, command=(*command, *options, *settings))
+    untracked = ("--no-tracking",) if settings else ()
+    return replace(step, command=(*command, *options, *settings, *untracked))
 
 
 def report_places(runs: Path) -> dict[str, Path]:

@@ -64,7 +64,9 @@ class ActionDensity:
     @torch.no_grad()
     def sample(self, num: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """``num`` draws: continuous ``(b, num, c)`` clipped to [-1, 1] and two-valued ``(b, num, d)`` in {-1, 1}."""
-        component = torch.multinomial(self.mixture_logits.softmax(dim=1), num, replacement=True, generator=generator)
+        # Weights that overflowed would make the draw itself raise; the loss that they lead to is not finite and is skipped.
+        weights = self.mixture_logits.nan_to_num().softmax(dim=1)
+        component = torch.multinomial(weights, num, replacement=True, generator=generator)
         index = component.unsqueeze(-1).expand(-1, -1, self.mean.shape[2])
         mean, std = self.mean.gather(1, index), self.std.gather(1, index)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)

@@ -4,15 +4,18 @@ The paper does not say how exp(Q) is sampled. Here: a finite set of candidates p
 exact draw from the softmax over their scores. With candidates uniform in the action box and scores Q / 1 this is
 self-normalised importance sampling of the paper's density.
 
-What Q becomes depends on where candidates come from. With targets near y, b(a | s, g) the density of the data's actions among
-transitions that led to g, and n(a) that of the negatives, the loss is least where
+What Q becomes depends on where candidates come from. At a pair (s, g), with b(a | s, g) the density of the data's actions among
+transitions that led to g, n(a) that of w negatives each, and targets y, the loss is least at
 
-    Q / (1 - Q)  ~  y b(a | s, g) / n(a)
+    Q = y b / (b + w n)
 
-Far candidates (uniform ones, actions of other transitions) are nearly flat where the data's actions lie: Q rises with b(a | s, g)
-alone, so it repeats what the data do most often. Candidates from b(a | s), what the data do in s whatever came of it (ours:
-`negative_behavior`, by a head of the models), make it b(a | s, g) / b(a | s) = P(g | s, a) / P(g | s), by Bayes' rule: which of the
-data's actions lead to g, as C-learning (Eysenbach et al. 2021) and contrastive RL (2022) learn it from random goals.
+so Q ranks actions of like y by b / n. Negatives are drawn ~ m(a) exp(score / temperature) from candidates of density m, so n grows
+with Q itself: at temperature 1 the odds of Q go with the square root of b / m, at a high one with b / m; the ranking is the same.
+
+Far candidates (uniform ones, actions of other transitions) have an m that is nearly flat where the data's actions lie: Q ranks them by
+b(a | s, g), by how common they are. Candidates from b(a | s), what the data do in s whatever came of it (ours: `negative_behavior`, by
+a head of the models), rank them by b(a | s, g) / b(a | s) = P(g | s, a) / P(g | s), by Bayes' rule: by which of them lead to g. C-learning
+and contrastive RL (Eysenbach et al. 2021, 2022) get to this ranking, by P(g | s, a) / P(g), from goals that are negatives in place of actions.
 """
 
 from __future__ import annotations

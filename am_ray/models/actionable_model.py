@@ -67,7 +67,7 @@ class ActionableModel(nn.Module):
         if settings.critic.cloning_weight:
             self.cloning_head = ActionDensityHead(spec, settings.model, settings.cloning)
         self.behavior_head: ActionDensityHead | None = None
-        if settings.critic.negative_behavior:
+        if settings.critic.negative_behavior and settings.critic.negative_ratio:
             self.behavior_head = ActionDensityHead(spec, settings.model, settings.cloning)
         self.acting: Acting = settings.critic.acting
         by_head = settings.critic.acting != "cem"

@@ -63,7 +63,6 @@ def negative_candidates(
     )
 
 
-@torch.no_grad()
 def drawn_actions(
     head: ActionDensityHead, density: ActionDensity, num: int, *, generator: torch.Generator
 ) -> Float[Tensor, "b n a"]:

@@ -99,10 +99,11 @@ class CriticLossSettings(Checked):
     # 12 to 28 points of rearrangement (one seed; docs/experiments_log.md).
     negative_perturbed: int = bounded(0, 0, 1024)
     # ... and draws of b(a | s), what the data do in s whatever came of it, by a head on the critic's encoder that learns beside it with
-    # `cloning_weight` (ours; `am_ray.core.negatives`): Q then says which of the data's actions lead to g, not how common they are.
+    # `cloning_weight` (ours; `am_ray.core.negatives`): Q then ranks the data's actions by whether they lead to g, not by how common they are.
     negative_behavior: int = bounded(0, 0, 1024)
     # Weight of behaviour cloning (settings: `cloning`) as an auxiliary loss on the critic's encoder; ours. Which action led to
-    # the goal teaches the encoder of images faster than the critic's own loss does. It has a part in acting unless `acting` is `cem`.
+    # the goal teaches the encoder of images faster than the critic's own loss does. It has a part in acting unless `acting` is `cem`. The
+    # behaviour's loss (`negative_behavior`) has this weight, too.
     cloning_weight: float = bounded(0.0, 0.0, None)
     # How the critic acts. `cem`: argmax_a Q over the whole box (the paper). `likely`: the mean of the best quarter, by Q, of actions
     # drawn from the auxiliary cloning head (ours; needs `cloning_weight`): Q chooses among what the data would do. `drawn`: so, too, but

@@ -160,8 +160,12 @@ def test_the_behaviour_is_of_the_state_alone(image_spec: DataSpec, method: Any) 
     before = behavior_of(model, batch)
     if model.critic.encoder.task is not None:
         next(model.critic.encoder.task.parameters()).data += 1.0
-    other_goals = {name: goal.flip(0) for name, goal in batch.goal.items()}
-    assert torch.equal(before, behavior_of(model, replace(batch, goal=other_goals)))
+    assert torch.equal(before, behavior_of(model, batch))
+    encoder, seen = model.critic.encoder, []
+    encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    behavior_of(model, batch)
+    ((state, goal),) = seen
+    assert all(torch.equal(goal[name], state[name]) for name in image_spec.goal_indices)
     other_states = {name: state.flip(0) for name, state in batch.observation.items()}
     assert not torch.equal(before, behavior_of(model, replace(batch, observation=other_states)))
 
@@ -183,7 +187,9 @@ def test_the_behaviours_loss_is_of_every_transition_and_teaches_the_encoder(stat
     torch.testing.assert_close(result.loss.detach(), others + 0.5 * result.metrics["critic/behavior_loss"])
     parameters = list(model.behavior_head.parameters())
     by_all = torch.autograd.grad(result.loss, parameters)
-    by_its_own = torch.autograd.grad(0.5 * expected, parameters)
+    by_its_own = torch.autograd.grad(0.5 * expected, parameters, retain_graph=True)
+    encoder = list(model.critic.encoder.parameters())
+    assert any(gradient.abs().sum() > 0 for gradient in torch.autograd.grad(expected, encoder))
     for one, other in zip(by_all, by_its_own, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -196,6 +202,39 @@ def test_negatives_of_the_behaviour_need_a_loss_to_learn_it_by(state_spec: DataS
     with pytest.raises(SettingsError, match="negative_behavior = 0 with negative_ratio = 1; expected at least one"):
         with_critic(**alone)
     assert torch.isfinite(loss_of(state_spec, with_critic(**alone, negative_behavior=4, final_state_negatives=True)))
+
+
+def test_negatives_of_a_last_state_are_of_what_the_data_do_there(
+    state_spec: DataSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build(state_spec, with_critic(negative_behavior=4, cloning_weight=0.1, final_state_negatives=True))
+    batch, asked, own = sample(make_block(state_spec), state_spec), [], model._behavior
+
+    def behavior(observation: Any) -> Any:
+        asked.append(observation["state"])
+        return own(observation)
+
+    monkeypatch.setattr(model, "_behavior", behavior)
+    model.loss(batch, generator=torch.Generator())
+    assert [
+        torch.equal(a, b)
+        for a, b in zip(asked, (batch.observation["state"], batch.next_observation["state"]), strict=True)
+    ] == [True, True]
+
+
+@pytest.mark.parametrize("critic", [{"negative_behavior": 4, "cloning_weight": 0.1}, {}], ids=str)
+def test_an_infinite_state_gives_a_loss_and_no_error(state_spec: DataSpec, critic: dict[str, Any]) -> None:
+    """The learner skips an update whose loss or gradient is not finite; a draw that raises would end the training."""
+    model = build(state_spec, with_critic(**critic))
+    for parameter in model.parameters():
+        parameter.data.fill_(float("inf"))
+    loss = model.loss(sample(make_block(state_spec), state_spec), generator=torch.Generator()).loss
+    assert not torch.isfinite(loss)
+
+
+def test_without_negatives_there_is_no_behaviour_to_learn(state_spec: DataSpec) -> None:
+    model = build(state_spec, with_critic(negative_behavior=4, cloning_weight=0.1, negative_ratio=0.0))
+    assert model.behavior_head is None
 
 
 def test_gradients_reach_every_trained_weight_and_no_averaged_one(state_spec: DataSpec) -> None:

@@ -272,8 +272,11 @@ def test_weights_that_act_are_enough_to_act_and_to_begin_with(tmp_path: Path, me
 
 
 def test_a_head_that_acts_is_among_the_acting_weights(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, critic=replace(SETTINGS.critic, cloning_weight=0.1, acting="likely"))
+    critic = replace(SETTINGS.critic, cloning_weight=0.1, acting="likely", negative_behavior=4)
+    settings = replace(SETTINGS, critic=critic)
     whole = make_checkpoint(settings=settings)
+    heads = {name.split(".")[0] for name in acting_weights(whole.state.weights) if "_head." in name}
+    assert heads == {"acting_cloning_head"}
     small = replace(whole, state=replace(whole.state, weights=acting_weights(whole.state.weights)))
     save_checkpoint(tmp_path / "small", small, keep=1)
     save_checkpoint(tmp_path / "whole", whole, keep=1)

@@ -172,17 +172,28 @@ def hesitating() -> EpisodeBlock:
     return of_one_step(np.stack(states), np.array(actions, np.float32)[:, None])
 
 
-@pytest.mark.parametrize("sources", [{"negative_uniform": 8, "negative_data": 8}, {"negative_behavior": 16}], ids=str)
-def test_with_negatives_of_the_behaviour_q_says_which_action_leads_to_the_goal(sources: dict[str, int]) -> None:
-    none = {"negative_uniform": 0, "negative_data": 0}
-    # At a high temperature candidates are drawn as they come: the density ratio is then the odds of Q.
-    critic = replace(SETTINGS.critic, cloning_weight=1.0, negative_temperature=100.0, **none | sources)
+FAR = {"negative_uniform": 8, "negative_data": 8, "negative_behavior": 0}
+BEHAVIOR = {"negative_uniform": 0, "negative_data": 0, "negative_behavior": 16}
+
+
+@pytest.mark.parametrize(
+    ("changes", "low", "high"),
+    [
+        # b(go | s, g) / b(wait | s, g) = 1 / 2
+        (FAR | {"negative_temperature": 100.0}, 0.3, 0.8),
+        # P(goal | s, go) / P(goal | s, wait) = 5, if candidates are drawn as they come; its root, if those of a high Q are
+        (BEHAVIOR | {"negative_temperature": 100.0}, 3.0, 8.0),
+        (BEHAVIOR | {"negative_temperature": 1.0}, 1.6, 3.0),
+        (FAR | {"negative_temperature": 1.0, "negative_behavior": 32}, 1.05, 3.0),
+    ],
+    ids=["far", "behaviour", "behaviour, hard", "both, hard"],
+)
+def test_with_negatives_of_the_behaviour_q_says_which_action_leads_to_the_goal(
+    changes: dict[str, Any], low: float, high: float
+) -> None:
+    critic = replace(SETTINGS.critic, cloning_weight=1.0, negative_draws=8, **changes)
     model = train(hesitating(), SPEC, replace(SETTINGS, critic=critic), updates=1_000, chaining_ratio=0.0)
     every = np.arange(CORRIDORS)
     starts, goals = one_hot(START, every), one_hot(GOAL, every)
     wait, go = (torch.logit(value(model, starts, action, goals)) for action in (WAIT, GO))
-    ratio = float((go - wait).exp().median())
-    if "negative_behavior" in sources:
-        assert 3.0 < ratio < 8.0  # P(goal | s, go) / P(goal | s, wait) = 5
-    else:
-        assert ratio < 0.8  # b(go | s, g) / b(wait | s, g) = 1 / 2
+    assert low < float((go - wait).exp().median()) < high

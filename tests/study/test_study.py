@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -22,7 +23,7 @@ from am_ray.strict_yaml import apply_overrides, load_yaml
 from am_ray.study_settings import StudySettings
 from am_ray.sweep import plan_sweep
 from study import __main__ as study_main
-from study import rehearsal
+from study import gpu_training, packed, pictures, point_maze, rehearsal
 from study.conditions import CONDITIONS, NEW_KINDS, Conditions
 from study.downstream import DOWNSTREAM_TABLE
 from study.gpu_training import read_config
@@ -182,29 +183,55 @@ SMALL = rehearsal.FOLDERS
 SMALL_STEPS = [rehearsal.rehearsed(step) for step in (*state_steps(SMALL), *image_steps(SMALL))]
 
 
+PARSERS = {
+    "study.packed": packed.argument_parser,
+    "study.pictures": pictures.argument_parser,
+    "study.point_maze": point_maze.argument_parser,
+    "study.gpu_training": gpu_training.argument_parser,
+}
+
+
+def arguments(step: Step) -> argparse.Namespace:
+    words = step.command
+    return _parser().parse_args(words[1:]) if words[0] == "am-ray" else PARSERS[words[2]]().parse_args(words[3:])
+
+
 def test_a_rehearsal_has_every_step_small_and_in_folders_of_its_own() -> None:
     assert [step.name for step in SMALL_STEPS] == [step.name for step in STEPS]
+    collected, finished = {}, {}
     for step in SMALL_STEPS:
-        words = step.command
+        words, args = step.command, arguments(step)
         assert not any(word.startswith(("data/", "runs/")) and "/rehearsal" not in word for word in words), step
-        if words[0] == "am-ray":
-            args = _parser().parse_args(words[1:])
-            assert getattr(args, "episodes", 1) <= 210, step
-        if words[1] in ("sweep", "finetune"):
-            content = apply_overrides(load_yaml(ROOT / words[2]), args.overrides)
-            settings = read_settings(StudySettings, content, words[2])
-            assert (settings.training.updates <= 30, settings.evaluation.episodes) == (True, 1)
+        if step.name.startswith("collect"):
+            collected[args.out] = args.episodes
+            assert args.episodes <= 210
+        elif words[1] in ("sweep", "finetune"):
+            settings = read_settings(
+                StudySettings, apply_overrides(load_yaml(ROOT / words[2]), args.overrides), words[2]
+            )
+            training = settings.training
+            assert (training.updates, settings.evaluation.episodes, args.no_tracking) == (30, 1, True)
+            assert args.dataset in collected
+            if words[1] == "finetune":
+                assert max(settings.finetune.episodes) <= collected[args.dataset] and len(settings.finetune.seeds) == 1
+            kept = range(training.updates, 0, -training.checkpoint_every)[: training.keep_checkpoints]
+            finished[f"runs/rehearsal/{args.run_name}"] = kept
+        elif words[1] == "evaluate":
+            assert args.episodes == 1
+            if (named := re.fullmatch(r"(.*)/trials/seed=\d/checkpoint-(\d{9})", args.checkpoint)) is not None:
+                assert int(named[2]) in finished[named[1]]
+        elif words[2] == "study.gpu_training":
+            assert args.updates == 5
+        elif words[2] == "study.packed":
+            assert collected[args.dataset] > gpu_training.HELD_OUT
+        else:
+            assert words[2] == "study.pictures" and args.episodes == 2
 
 
-def test_a_rehearsal_evaluates_the_checkpoints_that_its_sweeps_leave() -> None:
-    for name, small in (
-        ("checkpoint-000005000", "checkpoint-000000005"),
-        ("checkpoint-000020000", "checkpoint-000000020"),
-    ):
-        words = ("am-ray", "evaluate", f"runs/study/a/trials/seed=0/{name}", "--json", "runs/study/a.json")
-        assert rehearsal.rehearsed(Step("a", words)).command[2] == f"runs/study/a/trials/seed=0/{small}"
-    sweeps = [step for step in SMALL_STEPS if step.command[1] == "sweep"]
-    assert all("training.checkpoint_every=5" in step.command for step in sweeps)
+def test_a_rehearsal_does_not_run_where_the_study_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["study", "--rehearse", "--runs", "runs/study"])
+    with pytest.raises(SystemExit):
+        study_main.main()
 
 
 @pytest.mark.slow
