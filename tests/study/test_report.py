@@ -219,6 +219,6 @@ def test_a_sweeps_networks_acting_otherwise_are_a_row_beside_it(tmp_path: Path) 
 def test_methods_are_told_apart_by_colour_and_cloning_by_its_family() -> None:
     labels = [row.label for table in TABLES for row in table.rows if table.name == "tray_stitch"]
     colors = dict(zip(labels, bar_colors(labels), strict=True))
-    assert len(set(colors.values())) == len(labels) == 14
+    assert len(set(colors.values())) == len(labels) == 15
     (auxiliary,) = bar_colors(["with the auxiliary cloning loss"])
     assert auxiliary not in {color for label, color in colors.items() if label.startswith("behaviour cloning")}
