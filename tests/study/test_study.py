@@ -228,10 +228,15 @@ def test_a_rehearsal_has_every_step_small_and_in_folders_of_its_own() -> None:
             assert words[2] == "study.pictures" and args.episodes == 2
 
 
-def test_a_rehearsal_does_not_run_where_the_study_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["study", "--rehearse", "--runs", "runs/study"])
+@pytest.mark.parametrize("own", [("--runs", "runs/study"), ("--data", "data")], ids=lambda own: own[0])
+def test_a_rehearsal_does_not_run_where_the_study_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], own: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(study_main, "state_steps", lambda folders: [])  # were it not refused, nothing would run
+    monkeypatch.setattr(sys, "argv", ["study", "--rehearse", "--list", *own])
     with pytest.raises(SystemExit):
         study_main.main()
+    assert "expected others. Leave --data and --runs out." in capsys.readouterr().err
 
 
 @pytest.mark.slow
