@@ -11,6 +11,9 @@ from am_ray.models.layers import mlp
 from am_ray.settings import ModelSettings
 from am_ray.types import DataSpec, DataStatistics
 
+# What a core's own cache holds: on a CPU the scores of many candidates are a matter of memory, not of products.
+_BYTES_AT_ONCE = 1 << 20
+
 
 class Critic(nn.Module):
     """Encode (s, g) once, score many actions with a small head.
@@ -40,5 +43,12 @@ class Critic(nn.Module):
     # In place where autograd allows it: the (b, n, f) tensors of many candidates are what an update spends its time on.
     def score(self, features: Float[Tensor, "b f"], actions: Float[Tensor, "b n a"]) -> Float[Tensor, "b n"]:
         """Logit of Q(s, a, g) for each action, in [-1, 1]^a; float32 in every `network_precision`."""
+        if actions.device.type != "cpu" or torch.is_grad_enabled():
+            return self._score(features, actions)
+        rows = max(1, _BYTES_AT_ONCE // (4 * actions.shape[1] * features.shape[1]))
+        pieces = zip(torch.split(features, rows), torch.split(actions, rows), strict=True)
+        return torch.cat([self._score(some, theirs) for some, theirs in pieces])
+
+    def _score(self, features: Float[Tensor, "b f"], actions: Float[Tensor, "b n a"]) -> Float[Tensor, "b n"]:
         merged = self.from_action(actions).add_(features.unsqueeze(1)).relu_()
         return torch.as_tensor(self.logit(self.hidden(merged))).squeeze(-1).float()

@@ -266,6 +266,19 @@ def test_equal_rates_share_one_copy(state_spec: DataSpec) -> None:
     assert model.acting_critic is model.target_critic
 
 
+def test_scores_taken_in_pieces_are_those_of_the_whole(state_spec: DataSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(state_spec, with_critic())
+    features, actions = torch.randn(10, 16), torch.rand(10, 7, state_spec.action_dim) * 2.0 - 1.0
+    whole = model.critic.score(features, actions)
+    taken: list[int] = []
+    score = model.critic._score
+    monkeypatch.setattr(model.critic, "_score", lambda f, a: taken.append(len(a)) or score(f, a))
+    monkeypatch.setattr("am_ray.models.critic._BYTES_AT_ONCE", 3 * 4 * 7 * 16)
+    with torch.no_grad():
+        torch.testing.assert_close(model.critic.score(features, actions), whole)
+    assert taken == [3, 3, 3, 1]
+
+
 def test_actions_are_scaled_to_the_unit_box(state_spec: DataSpec) -> None:
     model = build(state_spec, with_critic())
     unit = model.action_scale.to_unit(torch.tensor([[2.0, -1.0]]))
