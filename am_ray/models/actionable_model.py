@@ -6,35 +6,30 @@ of the goal where the transition is of the task (`am_ray.core.labels`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from am_ray.core.behavior_cloning import ActionDensity, cloning_loss
-from am_ray.core.cem import BestAction, best_of, cem_argmax
+from am_ray.core.cem import BestAction
 from am_ray.core.ema import polyak_update
 from am_ray.core.losses import Divergence, critic_loss
 from am_ray.core.negatives import draw_negatives, expected_weights, negative_weights
-from am_ray.core.targets import (
-    ChainedEnd,
-    bellman_target,
-    chained_end_target,
-    is_of_task,
-    leads_to_goal,
-    monte_carlo_lower_bound,
-)
+from am_ray.core.targets import is_of_task, leads_to_goal
 from am_ray.models.acting import cloned, likely, searched
 from am_ray.models.action_density import ActionDensityHead, ActionDensityNetwork
 from am_ray.models.augmentation import Augmentation
-from am_ray.models.candidates import drawn_actions, negative_candidates, target_candidates
+from am_ray.models.candidates import drawn_actions, negative_candidates
 from am_ray.models.critic import Critic
-from am_ray.models.critic_metrics import CriticTarget, critic_metrics
+from am_ray.models.critic_metrics import critic_metrics
+from am_ray.models.critic_target import CriticTarget, achieved_target, critic_target
 from am_ray.models.encoders import Observation
 from am_ray.models.objective import ActionScale, LossResult, frozen_copy
 from am_ray.models.task_goal import with_task
 from am_ray.settings import Acting, AlgorithmSettings, CloningAct
-from am_ray.types import DataSpec, DataStatistics, GoalSource, SettingsError, TransitionBatch
+from am_ray.types import DataSpec, DataStatistics, SettingsError, TransitionBatch
 
 
 class ActionableModel(nn.Module):
@@ -92,21 +87,17 @@ class ActionableModel(nn.Module):
     def loss(self, batch: TransitionBatch[Tensor], *, generator: torch.Generator) -> LossResult:
         """critic_loss = D(Q(s, a, g), y) + negative_weight * D(Q(s, a~, g), 0), plus the cloning losses if there are any."""
         config = self.settings.critic
-        batch = self._augmentation(batch, generator)
-        observation, next_observation, goal = batch.observation, batch.next_observation, batch.goal
-        if self.has_task:
-            goal = with_task(goal, is_of_task(batch.source))
-        action = self.action_scale.to_unit(batch.action)
-        target = self._target(batch, observation, next_observation, goal, generator)
+        batch = self._prepared(batch, generator)
+        target = self._target(batch, generator)
 
-        encoded = self.critic.encoder(observation, goal)
+        encoded = self.critic.encoder(batch.observation, batch.goal)
         features = self.critic.project(encoded)
-        logits = self.critic.score(features, action.unsqueeze(1)).squeeze(1)
-        behavior = self._behavior(observation)
-        candidates = self._negative_candidates(action, observation, goal, behavior, generator)
+        logits = self.critic.score(features, batch.action.unsqueeze(1)).squeeze(1)
+        behavior = self._behavior(batch.observation)
+        candidates = self._negative_candidates(batch.action, batch.observation, batch.goal, behavior, generator)
         negative_logits, weights = self._negatives(features, candidates, generator)
         if config.final_state_negatives and config.negative_ratio:
-            final_logits, final_weights = self._final_state_negatives(batch, next_observation, goal, generator)
+            final_logits, final_weights = self._final_state_negatives(batch, generator)
             negative_logits = torch.cat([negative_logits, final_logits], dim=1)
             weights = torch.cat([weights, final_weights], dim=1)
         parts = critic_loss(
@@ -123,85 +114,34 @@ class ActionableModel(nn.Module):
         if self.cloning_head is not None:
             is_hindsight = leads_to_goal(batch.source).float()
             density = self.cloning_head.density(encoded)
-            auxiliary_loss = cloning_loss(density, *self.cloning_head.split(action), is_hindsight)
+            auxiliary_loss = cloning_loss(density, *self.cloning_head.split(batch.action), is_hindsight)
             total = total + config.cloning_weight * auxiliary_loss
             metrics["critic/cloning_loss"] = auxiliary_loss.detach()
         if self.behavior_head is not None and behavior is not None:
             every = torch.ones_like(target.value)
-            behavior_loss = cloning_loss(behavior, *self.behavior_head.split(action), every)
+            behavior_loss = cloning_loss(behavior, *self.behavior_head.split(batch.action), every)
             total = total + config.cloning_weight * behavior_loss
             metrics["critic/behavior_loss"] = behavior_loss.detach()
         if self.proposal is not None:
             weight = leads_to_goal(batch.source).float()
-            proposal_loss = cloning_loss(self.proposal(observation, goal), *self.proposal.split(action), weight)
+            proposed = self.proposal(batch.observation, batch.goal)
+            proposal_loss = cloning_loss(proposed, *self.proposal.split(batch.action), weight)
             total = total + proposal_loss
             metrics["proposal/loss"] = proposal_loss.detach()
         return LossResult(total, metrics)
 
-    @torch.no_grad()
-    def _target(
-        self,
-        batch: TransitionBatch[Tensor],
-        observation: Observation,
-        next_observation: Observation,
-        goal: Observation,
-        generator: torch.Generator,
-    ) -> CriticTarget:
-        config = self.settings.critic
-        leads = leads_to_goal(batch.source)
-        if not config.bootstrap:
-            y = torch.zeros(len(leads), device=leads.device)
-            y = monte_carlo_lower_bound(y, num_steps=batch.num_steps, leads=leads, discount=config.discount)
-            return CriticTarget(y, None)
-        features = self.target_critic.encode(next_observation, goal)
-        next_action = self.action_scale.to_unit(batch.next_action)
-        next_value = torch.sigmoid(
-            self._max_target_logit(batch, features, next_action, next_observation, goal, generator)
-        )
-        y = bellman_target(next_value, reached=leads & batch.is_end, discount=config.discount)
-        kind = ChainedEnd(config.chained_end)
-        if kind is not ChainedEnd.BOOTSTRAP:
-            if kind is ChainedEnd.END_VALUE:
-                end_logit = self.target_critic.score(features, next_action.unsqueeze(1))
-            else:
-                action = self.action_scale.to_unit(batch.action)
-                end_logit = self.target_critic.score(self.target_critic.encode(observation, goal), action.unsqueeze(1))
-            # An episode's last transition has no next action: it always bootstraps.
-            is_chained_end = (batch.source == GoalSource.RANDOM) & batch.is_end & ~batch.next_is_final
-            y = chained_end_target(y, torch.sigmoid(end_logit).squeeze(1), is_chained_end=is_chained_end)
-        if config.monte_carlo_bound:
-            y = monte_carlo_lower_bound(y, num_steps=batch.num_steps, leads=leads, discount=config.discount)
-        return CriticTarget(y, next_value)
+    def _prepared(self, batch: TransitionBatch[Tensor], generator: torch.Generator) -> TransitionBatch[Tensor]:
+        """As the networks are shown it: augmented, tasks in place of their goals, actions in [-1, 1]."""
+        batch = self._augmentation(batch, generator)
+        goal = with_task(batch.goal, is_of_task(batch.source)) if self.has_task else batch.goal
+        action, next_action = (self.action_scale.to_unit(actions) for actions in (batch.action, batch.next_action))
+        return replace(batch, goal=goal, action=action, next_action=next_action)
 
-    def _max_target_logit(
-        self,
-        batch: TransitionBatch[Tensor],
-        features: Tensor,
-        next_action: Tensor,
-        next_observation: Observation,
-        goal: Observation,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """max_a' of the target critic's logit over the candidates that the settings name, ``(b,)``."""
-        config = self.settings.critic
-        proposed = self._proposed(self.proposal, next_observation, goal, generator)
-        action = self.action_scale.to_unit(batch.action)
-        candidates = target_candidates(config, action, next_action, batch.next_is_final, proposed, generator=generator)
-
-        def score(actions: Tensor) -> Tensor:
-            return self.target_critic.score(features, actions)
-
-        if config.target_cem_iterations == 0:
-            return best_of(score, candidates).score
-        cem = self.settings.cem
-        return cem_argmax(
-            score,
-            candidates,
-            num_iterations=1 + config.target_cem_iterations,
-            num_elites=cem.num_elites,
-            min_std=cem.min_std,
-            generator=generator,
-        ).score
+    def _target(self, batch: TransitionBatch[Tensor], generator: torch.Generator) -> CriticTarget:
+        if not self.settings.critic.bootstrap:
+            return achieved_target(batch, self.settings.critic)
+        proposed = self._proposed(self.proposal, batch.next_observation, batch.goal, generator)
+        return critic_target(self.target_critic, batch, proposed, self.settings, generator=generator)
 
     def _behavior(self, observation: Observation) -> ActionDensity | None:
         """b(a | s), if negatives come from it: of an encoder shown the goal that s is, which asks for nothing."""
@@ -266,18 +206,14 @@ class ActionableModel(nn.Module):
         return torch.sigmoid(logits) if self.settings.critic.negative_score == "probability" else logits
 
     def _final_state_negatives(
-        self,
-        batch: TransitionBatch[Tensor],
-        next_observation: Observation,
-        goal: Observation,
-        generator: torch.Generator,
+        self, batch: TransitionBatch[Tensor], generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Negatives at s_T: bootstrapped through where episodes are stitched, yet never trained on otherwise."""
-        features = self.critic.encode(next_observation, goal)
-        action = self.action_scale.to_unit(batch.action)
+        last, goal = batch.next_observation, batch.goal
+        features = self.critic.encode(last, goal)
         with torch.no_grad():
-            behavior = self._behavior(next_observation)
-        candidates = self._negative_candidates(action, next_observation, goal, behavior, generator)
+            behavior = self._behavior(last)
+        candidates = self._negative_candidates(batch.action, last, goal, behavior, generator)
         logits, weights = self._negatives(features, candidates, generator)
         return logits, weights * batch.next_is_final.unsqueeze(1)
 

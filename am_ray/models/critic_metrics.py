@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from am_ray.core.targets import leads_to_goal
+from am_ray.models.critic_target import CriticTarget
 from am_ray.types import GoalSource, TransitionBatch
-
-
-@dataclass(frozen=True)
-class CriticTarget:
-    """y, ``(b,)``, and max_a' Q_target(s', a', g), ``(b,)``, which it was made from; ``None``: y does not bootstrap."""
-
-    value: Tensor
-    next_value: Tensor | None
 
 
 @torch.no_grad()

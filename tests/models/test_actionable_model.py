@@ -91,7 +91,7 @@ def test_an_episodes_last_transition_bootstraps_under_every_reading(state_spec: 
         model = build(state_spec, with_critic(chained_end=kind))
         spread_out(model)
         generator = torch.Generator().manual_seed(0)
-        return model._target(batch, batch.observation, batch.next_observation, batch.goal, generator).value
+        return model._target(model._prepared(batch, generator), generator).value
 
     ends = (batch.source == GoalSource.RANDOM) & batch.is_end
     assert (ends & batch.next_is_final).any()
@@ -115,7 +115,7 @@ def test_without_bootstrapping_targets_are_what_the_data_achieved(state_spec: Da
     for source, value in expected.items():
         of_source = replace(batch, source=torch.full_like(batch.source, int(source)))
         generator = torch.Generator().manual_seed(0)
-        target = model._target(of_source, batch.observation, batch.next_observation, batch.goal, generator)
+        target = model._target(model._prepared(of_source, generator), generator)
         assert torch.allclose(target.value, value), source
     assert "critic/next_value_mean" not in model.loss(batch, generator=torch.Generator()).metrics
 

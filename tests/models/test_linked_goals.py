@@ -38,7 +38,7 @@ def test_its_target_is_the_bootstrap_or_what_both_pieces_achieved(state_spec: Da
     def targets(source: GoalSource) -> Tensor:
         batch = batch_of(state_spec, source)
         generator = torch.Generator().manual_seed(0)
-        return model._target(batch, batch.observation, batch.next_observation, batch.goal, generator).value
+        return model._target(model._prepared(batch, generator), generator).value
 
     bootstrap = targets(GoalSource.RANDOM)
     assert bootstrap.min() < 0.81

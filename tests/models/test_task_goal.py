@@ -238,7 +238,7 @@ def test_y_is_one_where_the_task_is_fulfilled_and_a_bootstrap_elsewhere(
     model = _model(settings)
     batch = replace(_batch([source] * 4), is_end=torch.ones(4, dtype=torch.bool))
     batch.goal.update(with_task(batch.goal, torch.ones(4, dtype=torch.bool)))
-    y = model._target(batch, batch.observation, batch.next_observation, batch.goal, torch.Generator().manual_seed(0))
+    y = model._target(batch, torch.Generator().manual_seed(0))
     expected = torch.full((4,), 1.0) if target == 1.0 else 0.9 * y.next_value
     assert torch.allclose(y.value, expected)
 
