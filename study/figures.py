@@ -1,4 +1,4 @@
-"""Success rates with intervals, task by task: bars of methods beside one another, and curves over updates or labelled episodes."""
+"""Success rates with intervals, task by task: a line of each method below the other, and curves over updates or labelled episodes."""
 
 from __future__ import annotations
 
@@ -11,51 +11,40 @@ import numpy as np
 from study.outcomes import Cell
 from study.texts import task_title
 
-_OURS = (
-    "#1f4e79",
-    "#3f72a0",
-    "#6f9cc2",
-    "#a9c4dd",
-    "#d5d9de",
-    "#9aa3ad",
-    "#6b747e",
-    "#3b4148",
-    "#1b1f24",
-    "#b7bec6",
-    "#547d76",
-    "#8fb0a9",
-)
-_CLONING = ("#c07a3a", "#e3c29f", "#7d4a1c", "#f0e0d0")
+_OURS, _CLONING = "#1f4e79", "#c07a3a"
 _ARMS = {"scratch": "#c07a3a", "auxiliary": "#e3c29f", "pretrained": "#1f4e79", "pretrained_auxiliary": "#6f9cc2"}
-_WIDTH = 0.8
 
 
 def ablation_figure(cells: Mapping[str, Cell], path: Path) -> None:
-    """Writes a PNG: a bar for each cell and task, its 95 % interval, a dot for each training seed."""
+    """Writes a PNG: for each task and cell the mean, its 95 % interval, and a stroke for each training seed; the first mean goes all the way down."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no global state, no display
     from matplotlib.figure import Figure
 
     tasks = list(next(iter(cells.values())).outcomes)
-    figure = Figure(figsize=(2.2 + 2.4 * len(tasks), 3.8), dpi=150, layout="constrained")
+    size = (3.4 + 2.3 * len(tasks), 0.9 + 0.27 * len(cells))
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    axes: Any = figure.subplots()
-    for rank, ((label, found), color) in enumerate(zip(cells.items(), bar_colors(list(cells)), strict=True)):
-        places = [number + _WIDTH * ((rank + 0.5) / len(cells) - 0.5) for number in range(len(tasks))]
-        rates = [100 * found.rate(task) for task in tasks]
-        axes.bar(places, rates, _WIDTH / len(cells) * 0.94, color=color, label=label)
-        for place, task in zip(places, tasks, strict=True):
+    panels: Any = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+    for axes, task in zip(panels, tasks, strict=True):
+        for place, (label, found) in enumerate(cells.items()):
+            color = method_color(label)
             low, high = (100 * bound for bound in found.interval(task))
-            axes.plot([place, place], [low, high], color="#333333", linewidth=1.2)
-            seeds = 100 * found.outcomes[task].mean(axis=1)
-            axes.plot([place] * len(seeds), seeds, "o", color="#333333", alpha=0.5, markersize=3, markeredgewidth=0)
-    axes.set_xticks(range(len(tasks)), [task_title(task) for task in tasks])
-    axes.set_ylabel("success at the last step, %")
-    axes.set_ylim(0, 102)
-    axes.grid(axis="y", alpha=0.3)
-    axes.set_axisbelow(True)
-    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+            axes.plot([low, high], [place, place], color=color, linewidth=1.6)
+            axes.plot(100 * found.rate(task), place, "o", color=color, markersize=6)
+            seeds = 100 * np.nanmean(found.outcomes[task], axis=1)
+            axes.plot(seeds, [place] * len(seeds), "|", color=color, markersize=9, markeredgewidth=1.2)
+        first = next(iter(cells.values()))
+        axes.axvline(100 * first.rate(task), color=_OURS, linewidth=0.8, linestyle=":")
+        axes.set_title(task_title(task), fontsize=9)
+        axes.set_xlim(-2, 102)
+        axes.grid(axis="x", alpha=0.3)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.tick_params(axis="y", length=0)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+    panels[0].set_yticks(range(len(cells)), list(cells), fontsize=8)
+    panels[0].set_ylim(len(cells) - 0.4, -0.6)
+    figure.supxlabel("success at the last step, %", fontsize=9)
     figure.savefig(path)
 
 
@@ -64,12 +53,12 @@ def curves_figure(curves: Mapping[str, Mapping[int, Cell]], path: Path) -> None:
     tasks = list(next(iter(next(iter(curves.values())).values())).outcomes)
     figure, panels = _panels(len(tasks))
     for axes, task in zip(panels, tasks, strict=True):
-        for (method, points), color in zip(curves.items(), bar_colors(list(curves)), strict=True):
+        for method, points in curves.items():
             shown = {
                 updates: (found.rate(task), found.interval(task), np.nanmean(found.outcomes[task], axis=1))
                 for updates, found in sorted(points.items())
             }
-            _line(axes, shown, method, color)
+            _line(axes, shown, method, method_color(method))
         axes.set_title(task_title(task), fontsize=9)
         axes.set_xlabel("updates")
     _finish(figure, panels, path)
@@ -135,9 +124,6 @@ def _finish(figure: Any, panels: Sequence[Any], path: Path) -> None:
     figure.savefig(path)
 
 
-def bar_colors(labels: Sequence[str]) -> list[str]:
-    """Blues, then greys, for ours and browns for behaviour cloning, in the order of the lists; what is left over shares the last."""
-    is_cloning = ["behaviour cloning" in label for label in labels]
-    families = [_CLONING if cloning else _OURS for cloning in is_cloning]
-    ranks = [is_cloning[:index].count(cloning) for index, cloning in enumerate(is_cloning)]
-    return [family[min(rank, len(family) - 1)] for family, rank in zip(families, ranks, strict=True)]
+def method_color(label: str) -> str:
+    """Brown for behaviour cloning, blue for ours."""
+    return _CLONING if "behaviour cloning" in label else _OURS

@@ -13,7 +13,7 @@ import pytest
 
 from am_ray.evaluation.tasks import episode_seeds
 from study.conditions import STATE
-from study.figures import bar_colors
+from study.figures import method_color
 from study.images import IMAGE_ROWS
 from study.outcomes import cell, difference, read_sweep
 from study.plan import EVALUATION_SEED
@@ -216,9 +216,6 @@ def test_a_sweeps_networks_acting_otherwise_are_a_row_beside_it(tmp_path: Path) 
     assert json.loads((results / "tray_stitch.json").read_text())["sweeps"][row.key]["acting"] == "cloned_drawn"
 
 
-def test_methods_are_told_apart_by_colour_and_cloning_by_its_family() -> None:
-    labels = [row.label for table in TABLES for row in table.rows if table.name == "tray_stitch"]
-    colors = dict(zip(labels, bar_colors(labels), strict=True))
-    assert len(set(colors.values())) == len(labels) == 15
-    (auxiliary,) = bar_colors(["with the auxiliary cloning loss"])
-    assert auxiliary not in {color for label, color in colors.items() if label.startswith("behaviour cloning")}
+def test_cloning_has_a_colour_of_its_own() -> None:
+    assert method_color("with the auxiliary cloning loss") == method_color("Actionable Models")
+    assert method_color("behaviour cloning (GCBC), the likelier gripper") != method_color("Actionable Models")
