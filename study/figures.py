@@ -16,11 +16,12 @@ _ARMS = {"scratch": "#c07a3a", "auxiliary": "#e3c29f", "pretrained": "#1f4e79", 
 
 
 def ablation_figure(cells: Mapping[str, Cell], path: Path) -> None:
-    """Writes a PNG: for each task and cell the mean, its 95 % interval, and a stroke for each training seed; the first mean goes all the way down."""
+    """Writes a PNG: for each task and cell the mean, its 95 % interval, and a stroke for each training seed; a dotted line at the first cell's mean."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no global state, no display
     from matplotlib.figure import Figure
 
-    tasks = list(next(iter(cells.values())).outcomes)
+    first = next(iter(cells.values()))
+    tasks = list(first.outcomes)
     size = (3.4 + 2.3 * len(tasks), 0.9 + 0.27 * len(cells))
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -33,7 +34,6 @@ def ablation_figure(cells: Mapping[str, Cell], path: Path) -> None:
             axes.plot(100 * found.rate(task), place, "o", color=color, markersize=6)
             seeds = 100 * np.nanmean(found.outcomes[task], axis=1)
             axes.plot(seeds, [place] * len(seeds), "|", color=color, markersize=9, markeredgewidth=1.2)
-        first = next(iter(cells.values()))
         axes.axvline(100 * first.rate(task), color=_OURS, linewidth=0.8, linestyle=":")
         axes.set_title(task_title(task), fontsize=9)
         axes.set_xlim(-2, 102)
@@ -49,7 +49,7 @@ def ablation_figure(cells: Mapping[str, Cell], path: Path) -> None:
 
 
 def curves_figure(curves: Mapping[str, Mapping[int, Cell]], path: Path) -> None:
-    """Writes a PNG: for each task a line of each method over updates, its 95 % intervals, a dot for each training seed."""
+    """Writes a PNG: for each task a line of each method over updates, its 95 % intervals, a dot for each training seed; one of ours, one of cloning."""
     tasks = list(next(iter(next(iter(curves.values())).values())).outcomes)
     figure, panels = _panels(len(tasks))
     for axes, task in zip(panels, tasks, strict=True):

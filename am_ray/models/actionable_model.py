@@ -24,7 +24,7 @@ from am_ray.models.augmentation import Augmentation
 from am_ray.models.candidates import drawn_actions, negative_candidates
 from am_ray.models.critic import Critic
 from am_ray.models.critic_metrics import critic_metrics
-from am_ray.models.critic_target import CriticTarget, achieved_target, critic_target
+from am_ray.models.critic_target import CriticTarget, achieved_target, bootstrapped_target
 from am_ray.models.encoders import Observation
 from am_ray.models.objective import ActionScale, LossResult, frozen_copy
 from am_ray.models.task_goal import with_task
@@ -138,10 +138,11 @@ class ActionableModel(nn.Module):
         return replace(batch, goal=goal, action=action, next_action=next_action)
 
     def _target(self, batch: TransitionBatch[Tensor], generator: torch.Generator) -> CriticTarget:
+        """y of a batch as `_prepared` gives it."""
         if not self.settings.critic.bootstrap:
             return achieved_target(batch, self.settings.critic)
         proposed = self._proposed(self.proposal, batch.next_observation, batch.goal, generator)
-        return critic_target(self.target_critic, batch, proposed, self.settings, generator=generator)
+        return bootstrapped_target(self.target_critic, batch, proposed, self.settings, generator=generator)
 
     def _behavior(self, observation: Observation) -> ActionDensity | None:
         """b(a | s), if negatives come from it: of an encoder shown the goal that s is, which asks for nothing."""

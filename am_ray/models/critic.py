@@ -11,7 +11,7 @@ from am_ray.models.layers import mlp
 from am_ray.settings import ModelSettings
 from am_ray.types import DataSpec, DataStatistics
 
-# What a core's own cache holds: on a CPU the scores of many candidates are a matter of memory, not of products.
+# Of float32, what a core's own cache holds: on a CPU the scores of many candidates are a matter of memory, not of products.
 _BYTES_AT_ONCE = 1 << 20
 
 
@@ -45,7 +45,7 @@ class Critic(nn.Module):
         """Logit of Q(s, a, g) for each action, in [-1, 1]^a; float32 in every `network_precision`."""
         if actions.device.type != "cpu" or torch.is_grad_enabled():
             return self._score(features, actions)
-        rows = max(1, _BYTES_AT_ONCE // (4 * actions.shape[1] * features.shape[1]))
+        rows = max(1, _BYTES_AT_ONCE // max(1, 4 * actions.shape[1] * features.shape[1]))
         pieces = zip(torch.split(features, rows), torch.split(actions, rows), strict=True)
         return torch.cat([self._score(some, theirs) for some, theirs in pieces])
 

@@ -40,7 +40,7 @@ def achieved_target(batch: TransitionBatch[Tensor], config: CriticLossSettings) 
 
 
 @torch.no_grad()
-def critic_target(
+def bootstrapped_target(
     critic: Critic,
     batch: TransitionBatch[Tensor],
     proposed: Sequence[Tensor],

@@ -277,6 +277,9 @@ def test_scores_taken_in_pieces_are_those_of_the_whole(state_spec: DataSpec, mon
     with torch.no_grad():
         torch.testing.assert_close(model.critic.score(features, actions), whole)
     assert taken == [3, 3, 3, 1]
+    taken.clear()
+    model.critic.score(features, actions)
+    assert taken == [10]  # with gradients
 
 
 def test_actions_are_scaled_to_the_unit_box(state_spec: DataSpec) -> None:

@@ -237,8 +237,8 @@ def test_y_is_one_where_the_task_is_fulfilled_and_a_bootstrap_elsewhere(
     settings = replace(SETTINGS, critic=CriticLossSettings(monte_carlo_bound=False, discount=0.9))
     model = _model(settings)
     batch = replace(_batch([source] * 4), is_end=torch.ones(4, dtype=torch.bool))
-    batch.goal.update(with_task(batch.goal, torch.ones(4, dtype=torch.bool)))
-    y = model._target(batch, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    y = model._target(model._prepared(batch, generator), generator)
     expected = torch.full((4,), 1.0) if target == 1.0 else 0.9 * y.next_value
     assert torch.allclose(y.value, expected)
 
