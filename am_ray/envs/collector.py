@@ -18,6 +18,7 @@ from am_ray.types import EnvironmentContractError, Trajectory
 
 DATA_STREAM = 1_000_033  # evaluation uses another one (am_ray.envs.goals): no start is ever in both
 MAX_HELD_STARTS = 20
+SEVERAL = "play"  # the behaviour of an episode that holds more than one
 
 
 class Collector:
@@ -43,8 +44,8 @@ class Collector:
     def collect(self, seed: int) -> Trajectory:
         """The episode of a seed: the same bits in every process and order.
 
-        ``successes`` says at each step whether the recipe's task is fulfilled; without one, whether the behaviour's own
-        aim holds.
+        ``successes`` says at each step whether the recipe's task is fulfilled; without one, whether the aim of the behaviour
+        that is under way holds.
         """
         rng = np.random.default_rng([DATA_STREAM, seed])
         recipe = self.recipe
@@ -52,26 +53,50 @@ class Collector:
         target_error = float(rng.uniform(*recipe.target_error_m))
         action_std = float(rng.uniform(*recipe.action_std))
         target = self._start(seed, rng, behaviour)
-        offset, yaw_error = draw_error(rng, target_error)
-        job = Job(target, offset, yaw_error, target_error, self._initial)
-        count = int(rng.integers(recipe.num_actions[0], recipe.num_actions[1] + 1))
-        policy = ScriptedPolicy(as_skill(behaviour, job), action_std=action_std)
-        prelude = 0 if behaviour.starts_held else int(rng.integers(recipe.prelude[0], recipe.prelude[1] + 1))
-        record = _Record(self.tray, behaviour, job, recipe.task)
-        aimless = ScriptedPolicy(_drift, action_std=action_std)
-        for step in range(count):
-            record.step(aimless.act(self.tray, rng) if step < prelude else policy.act(self.tray, rng))
+        record = _Record(self.tray, self._initial, recipe.task)
+        self._perform(record, behaviour, target, target_error, action_std, rng)
+        low, high = recipe.num_behaviours
+        for _ in range(int(rng.integers(low, high + 1)) - 1 if high > 1 else 0):
+            if record.left_tray:
+                break
+            behaviour, target = sample_behaviour(rng, recipe.mixture), self._choose_target(rng)
+            self._perform(record, behaviour, target, target_error, action_std, rng)
         details = {
             "seed": seed,
-            "behaviour": behaviour.name,
-            "target": target,
             "target_error_m": target_error,
             "action_std": action_std,
             "arm": recipe.arm,
             "container": recipe.container or "none",
-            "kinds": ",".join(job.start.objects),
+            "kinds": ",".join(self._initial.objects),
         }
         return record.trajectory(details)
+
+    def _perform(
+        self,
+        record: _Record,
+        behaviour: Behaviour,
+        target: str,
+        target_error: float,
+        action_std: float,
+        rng: np.random.Generator,
+    ) -> None:
+        recipe = self.recipe
+        offset, yaw_error = draw_error(rng, target_error)
+        # The truth before a target that the episode begins with was taken.
+        start = self.tray.truth() if record.has_begun else self._initial
+        job = Job(target, offset, yaw_error, target_error, start)
+        count = int(rng.integers(recipe.num_actions[0], recipe.num_actions[1] + 1))
+        policy = ScriptedPolicy(as_skill(behaviour, job), action_std=action_std)
+        prelude = 0 if behaviour.starts_held else int(rng.integers(recipe.prelude[0], recipe.prelude[1] + 1))
+        aimless = ScriptedPolicy(_drift, action_std=action_std)
+        record.begin(behaviour, job)
+        for step in range(count):
+            record.step(aimless.act(self.tray, rng) if step < prelude else policy.act(self.tray, rng))
+
+    def _choose_target(self, rng: np.random.Generator) -> str:
+        if self.recipe.task is not None and rng.random() < self.recipe.task_share:
+            return REWARD_TASKS[self.recipe.task]
+        return str(rng.choice(list(self._initial.objects)))
 
     def _start(self, seed: int, rng: np.random.Generator, behaviour: Behaviour) -> str:
         """Sets the tray up, with the target in the hand where the behaviour wants that; returns the target."""
@@ -115,14 +140,23 @@ class Collector:
 class _Record:
     """The rows of an episode in the making."""
 
-    def __init__(self, tray: Tray, behaviour: Behaviour, job: Job, task: str | None) -> None:
-        self._tray, self._behaviour, self._job, self._task = tray, behaviour, job, task
+    def __init__(self, tray: Tray, start: TrayState, task: str | None) -> None:
+        self._tray, self._start, self._task = tray, start, task
         self._observations = [tray.observe()]
         self._actions: list[np.ndarray[Any, Any]] = []
         self._successes: list[bool] = []
+        self._played: list[tuple[Behaviour, Job]] = []
         self._grasped = False
-        self._left_tray = False
+        self.left_tray = False
         self._truth: TrayState = tray.truth()
+
+    @property
+    def has_begun(self) -> bool:
+        return bool(self._played)
+
+    def begin(self, behaviour: Behaviour, job: Job) -> None:
+        """What is recorded from now on is this behaviour's."""
+        self._played.append((behaviour, job))
 
     def step(self, action: np.ndarray[Any, Any]) -> None:
         self._tray.step(action)
@@ -131,15 +165,21 @@ class _Record:
         self._observations.append(self._tray.observe())
         self._successes.append(self._label(truth))
         self._grasped |= any(is_lifted(obj) for obj in truth.objects.values())
-        self._left_tray |= self._tray.left_tray()
+        self.left_tray |= self._tray.left_tray()
 
     def _label(self, truth: TrayState) -> bool:
         if self._task is None:
-            return self._behaviour.outcome(truth, self._job.start, self._job.target)
-        return TASKS[self._task].rule(truth, Assignment(REWARD_TASKS[self._task], self._job.start))
+            behaviour, job = self._played[-1]
+            return behaviour.outcome(truth, job.start, job.target)
+        return TASKS[self._task].rule(truth, Assignment(REWARD_TASKS[self._task], self._start))
 
     def trajectory(self, details: dict[str, Any]) -> Trajectory:
-        truth, start = self._truth, self._job.start
+        truth, start = self._truth, self._start
+        names = [behaviour.name for behaviour, _ in self._played]
+        behaviour = names[0] if len(names) == 1 else SEVERAL
+        played = {"behaviour": behaviour, "target": ",".join(job.target for _, job in self._played)}
+        if len(names) > 1:
+            played["behaviours"] = ",".join(names)
         moved = (
             float(np.linalg.norm(truth.objects[kind].position[:2] - start.objects[kind].position[:2])) >= 0.06
             and not truth.objects[kind].held
@@ -150,16 +190,16 @@ class _Record:
             "held_at_end": any(is_lifted(obj) for obj in truth.objects.values()),
             "placed": any(is_contained(truth, kind) for kind in truth.objects),
             "moved": any(moved),
-            "left_tray": self._left_tray,
+            "left_tray": self.left_tray,
         }
-        names = self._observations[0]
+        features = self._observations[0]
         return Trajectory(
-            observations={name: np.stack([o[name] for o in self._observations]) for name in names},
+            observations={name: np.stack([o[name] for o in self._observations]) for name in features},
             actions=np.stack(self._actions).astype(np.float32),
             rewards=None if self._task is None else np.array(self._successes, dtype=np.float32),
             successes=np.array(self._successes, dtype=np.bool_),
-            task=self._task or str(details["behaviour"]),
-            metadata={**details, **skills},
+            task=self._task or behaviour,
+            metadata={**details, **played, **skills},
         )
 
 

@@ -45,7 +45,9 @@ class TrayRecipe:
             the goal.
         image_size: Height and width of the image in pixels.
         num_objects: Objects per episode, drawn from ``kinds``.
-        num_actions: Actions per episode.
+        num_actions: Actions of each behaviour; of an episode, where it holds one.
+        num_behaviours: Behaviours per episode, one after the other, each about another object drawn anew: play that nobody has cut into
+            tasks. An episode of several ends early with the behaviour in which something left the tray.
         mixture: Weight of each behaviour.
         target_error_m: Standard deviation of an episode's grasp error, drawn from this range.
         action_std: Standard deviation of the noise on the four motion entries, drawn from this range.
@@ -68,6 +70,7 @@ class TrayRecipe:
     image_size: int = 64
     num_objects: tuple[int, int] = (3, 5)
     num_actions: tuple[int, int] = (26, 32)
+    num_behaviours: tuple[int, int] = (1, 1)
     mixture: Mapping[str, float] = field(default_factory=lambda: dict(PLAY_MIXTURE))
     target_error_m: tuple[float, float] = (0.0, 0.01)
     action_std: tuple[float, float] = (0.02, 0.15)
@@ -86,6 +89,7 @@ class TrayRecipe:
         _require(self.image_size >= 8, "image_size", self.image_size, "8 pixels or more")
         _require_range("num_objects", self.num_objects, 1, len(self.kinds))
         _require_range("num_actions", self.num_actions, 1, 1000)
+        _require_range("num_behaviours", self.num_behaviours, 1, 100)
         _require_range("target_error_m", self.target_error_m, 0.0, 0.1)
         _require_range("action_std", self.action_std, 0.0, 1.0)
         _require_range("prelude", self.prelude, 0, 100)
@@ -96,6 +100,10 @@ class TrayRecipe:
             _require(weight >= 0, f"mixture.{name}", weight, "a weight of 0 or more")
             placeable = self.container is not None or weight == 0 or not BEHAVIOURS[name].needs_container
             _require(placeable, f"mixture.{name}", weight, "0, since container is null")
+            startable = self.num_behaviours[1] == 1 or weight == 0 or not BEHAVIOURS[name].starts_held
+            _require(
+                startable, f"mixture.{name}", weight, "0, since num_behaviours is above 1 and it begins an episode"
+            )
         _require(sum(self.mixture.values()) > 0, "mixture", dict(self.mixture), "a weight above 0")
         _require(0.0 <= self.task_share <= 1.0, "task_share", self.task_share, "a share in [0, 1]")
         if self.task is not None:
@@ -116,6 +124,8 @@ class TrayRecipe:
             del values["task"], values["task_share"]
         if self.episodes_per_scene == 1:
             del values["episodes_per_scene"]
+        if self.num_behaviours == (1, 1):
+            del values["num_behaviours"]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 

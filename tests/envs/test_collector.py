@@ -133,6 +133,7 @@ def test_each_setting_of_a_recipe_changes_the_data() -> None:
         {"action_std": (0.3, 0.3)},
         {"num_objects": (1, 1)},
         {"mixture": {"wander": 1.0}},
+        {"num_behaviours": (2, 2)},
     ]
     for change in changes:
         other = collect_episode(1, dataclasses.replace(base, **change))  # type: ignore[arg-type]
@@ -148,6 +149,44 @@ def test_episodes_of_a_scene_begin_alike_and_go_on_differently() -> None:
     assert all(np.array_equal(starts[3], start) for start in starts[4:])
     assert not np.array_equal(starts[2], starts[3])
     assert len({episode.actions.tobytes() for episode in episodes}) == 6
+    collector.close()
+
+
+def test_uncut_play_holds_its_behaviours_one_after_the_other() -> None:
+    recipe = dataclasses.replace(SMALL, arm="panda", num_behaviours=(3, 3), target_error_m=(0.0, 0.0))
+    first = dataclasses.replace(recipe, num_behaviours=(1, 1))
+    collector, alone = Collector(recipe), Collector(first)
+    counts = Counter[int]()
+    for seed in range(8):
+        episode, cut = collector.collect(seed), alone.collect(seed)
+        begun = len(cut.actions)
+        assert np.array_equal(episode.actions[:begun], cut.actions)
+        behaviours = str(episode.metadata.get("behaviours", cut.task)).split(",")
+        targets = str(episode.metadata["target"]).split(",")
+        assert behaviours[0] == cut.task
+        assert targets[0] == cut.metadata["target"]
+        assert len(targets) == len(behaviours)
+        assert episode.task == (cut.task if len(behaviours) == 1 else "play")
+        low, high = recipe.num_actions
+        assert len(behaviours) * low <= len(episode.actions) <= len(behaviours) * high
+        assert len(behaviours) == 3 or episode.metadata["left_tray"]
+        counts[len(behaviours)] += 1
+    assert counts[3] >= 4
+    collector.close()
+    alone.close()
+
+
+def test_steps_of_uncut_play_are_labelled_by_the_behaviour_under_way() -> None:
+    recipe = only(SMALL, "grasp", num_behaviours=(2, 2), num_actions=(18, 18), target_error_m=(0.0, 0.0))
+    collector = Collector(dataclasses.replace(recipe, action_std=(0.0, 0.0), num_objects=(2, 2)))
+    episodes = [collector.collect(seed) for seed in range(8)]
+    # The second grasp is of another object: what the first one holds does not count then.
+    of_two = [e for e in episodes if len(set(str(e.metadata["target"]).split(","))) == 2 and len(e.actions) == 36]
+    assert of_two
+    for episode in of_two:
+        assert episode.successes is not None
+        assert not episode.successes[18]
+    assert any(e.successes is not None and e.successes[17] and e.successes[35] for e in of_two)
     collector.close()
 
 

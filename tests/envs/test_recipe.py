@@ -46,6 +46,11 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name() -> None:
         ({"observation": "depth"}, "state, image, image_gripper, both"),
         ({"image_size": 4}, "8 pixels"),
         ({"episodes_per_scene": 0}, "episodes_per_scene: got 0"),
+        ({"num_behaviours": [0, 2]}, "num_behaviours: got"),
+        (
+            {"num_behaviours": [2, 2], "mixture": {"place_held": 1.0}},
+            "mixture.place_held: got 1.0; expected 0, since num_",
+        ),
         ({"mixture": {"juggle": 1.0}}, "juggle"),
         ({"mixture": {"grasp": -1.0}}, "0 or more"),
         ({"mixture": {"grasp": 0.0}}, "above 0"),
