@@ -65,6 +65,14 @@ TABLES = (
         ),
     ),
     Table(
+        "tray_uncut",
+        (
+            SweepRow("Actionable Models", "tray_uncut"),
+            SweepRow("acting by the cloning head, without Q", "tray_uncut", acting="cloned_drawn"),
+            SweepRow("behaviour cloning (GCBC)", "tray_uncut_cloning"),
+        ),
+    ),
+    Table(
         "tray_stitch",
         (
             SweepRow("Actionable Models, linked goals", "tray_stitch_recipe"),
