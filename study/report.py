@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
             ablation_figure(cells, picture)
         written += [data, picture]
         if page.exists():
-            shown = curves_markdown(cells) if table.has_curves else markdown(cells)
+            shown = curves_markdown(cells) if table.has_curves else markdown(cells, table.pairs)
             page.write_text(_placed(page.read_text(encoding="utf-8"), table.name, shown), encoding="utf-8")
     for name, files in EVALUATIONS.items():
         lines = _evaluation_lines(name, {label: runs / file for label, file in files.items()}, results)
@@ -77,9 +77,10 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
     return [*written, page] if written and page.exists() else written
 
 
-def markdown(cells: Mapping[str, Cell]) -> str:
-    """The table: per cent with 95 % intervals, then the first row's paired difference to the others."""
+def markdown(cells: Mapping[str, Cell], pairs: Sequence[tuple[str, str]] = ()) -> str:
+    """The table: per cent with 95 % intervals, then paired differences: of the first row to the others, and of ``pairs`` where both are there."""
     first, *others = cells
+    compared = [(first, other) for other in others] + [pair for pair in pairs if set(pair) <= set(cells)]
     tasks = list(cells[first].outcomes)
     lines = [
         "| | " + " | ".join(task_title(task) for task in tasks) + " | seeds | goals | updates | training |",
@@ -91,10 +92,10 @@ def markdown(cells: Mapping[str, Cell]) -> str:
         lines.append(
             f"| {label} | {' | '.join(rates)} | {len(found.seeds)} | {goals} | {found.updates:,} | {found.minutes:.1f} min |"
         )
-    for label in others:
-        pairs = [difference(cells[first], cells[label], task) for task in tasks]
-        shown = ["" if d.mean is None else difference_text(d.mean, d.interval) for d in pairs]
-        lines.append(f"| *{first} - {label[0].lower() + label[1:]}* | {' | '.join(shown)} | | | | |")
+    for one, other in compared:
+        estimates = [difference(cells[one], cells[other], task) for task in tasks]
+        shown = ["" if d.mean is None else difference_text(d.mean, d.interval) for d in estimates]
+        lines.append(f"| *{one} - {other[0].lower() + other[1:]}* | {' | '.join(shown)} | | | | |")
     return "\n".join(lines)
 
 

@@ -15,12 +15,13 @@ CHAINING = "algorithm.relabel.chaining_ratio"
 class Table:
     """A table of docs/RESULTS.md, between its two markers there, and a figure of the same name.
 
-    The differences are those of its first row to each other one, paired by training seed and start; of `CurveRow`s, of the first
-    curve to each other one after as many updates.
+    The differences are those of its first row to each other one, and of the rows that ``pairs`` names, paired by training seed and start; of
+    `CurveRow`s, of the first curve to each other one after as many updates.
     """
 
     name: str
     rows: tuple[SweepRow | ImageRow | CurveRow, ...]
+    pairs: tuple[tuple[str, str], ...] = ()
 
     @property
     def has_curves(self) -> bool:
@@ -91,6 +92,7 @@ TABLES = (
             SweepRow("behaviour cloning (GCBC), so, without junctions", "tray_stitch_cloning", {CHAINING: 0.7}),
             SweepRow("behaviour cloning (GCBC), so, without chaining", "tray_stitch_cloning", {CHAINING: 0.0}),
         ),
+        pairs=(("without junctions, with negatives of the behaviour", "without junctions"),),
     ),
     Table(
         "tray_stitch_20k",

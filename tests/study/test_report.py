@@ -19,7 +19,7 @@ from study.outcomes import cell, difference, read_sweep
 from study.plan import EVALUATION_SEED
 from study.report import markdown, write_report
 from study.sweeps import SweepRow
-from study.tables import TABLES
+from study.tables import CHAINING, TABLES
 from tests.study.runs import TASK, write_evaluation, write_sweep
 
 SWEEP_ROWS = [row for table in TABLES for row in table.rows if isinstance(row, SweepRow)]
@@ -219,3 +219,19 @@ def test_a_sweeps_networks_acting_otherwise_are_a_row_beside_it(tmp_path: Path) 
 def test_cloning_has_a_colour_of_its_own() -> None:
     assert method_color("with the auxiliary cloning loss") == method_color("Actionable Models")
     assert method_color("behaviour cloning (GCBC), the likelier gripper") != method_color("Actionable Models")
+
+
+def test_pairs_of_rows_are_compared_where_both_are_there(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "s", {(0.1, 0): "1100", (0.1, 1): "1100", (0.5, 0): "1111", (0.5, 1): "1111"})
+    sweep = read_sweep(tmp_path / "s")
+    few, many = (cell(sweep, {CHAINING: ratio}) for ratio in (0.1, 0.5))
+    assert few is not None
+    assert many is not None
+    rows = {"first": few, "With more": many, "with few": few}
+    lines = markdown(rows, [("With more", "with few"), ("With more", "not run")]).splitlines()
+    compared = [line.split("|")[1].strip() for line in lines if " - " in line.split("|")[1]]
+    assert compared == ["*first - with more*", "*first - with few*", "*With more - with few*"]
+    assert lines[-1].split("|")[2].strip().startswith("+50")
+    for table in TABLES:
+        labels = [row.label for row in table.rows if not table.has_curves]
+        assert all(set(pair) <= set(labels) for pair in table.pairs)
