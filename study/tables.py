@@ -64,6 +64,7 @@ TABLES = (
             SweepRow("far negatives alone, without Q", "tray_clumsy_far_negatives", acting="cloned_drawn"),
             SweepRow("behaviour cloning (GCBC)", "tray_clumsy_cloning"),
         ),
+        pairs=(("far negatives alone", "behaviour cloning (GCBC)"),),
     ),
     Table(
         "tray_uncut",
@@ -72,6 +73,7 @@ TABLES = (
             SweepRow("acting by the cloning head, without Q", "tray_uncut", acting="cloned_drawn"),
             SweepRow("behaviour cloning (GCBC)", "tray_uncut_cloning"),
         ),
+        pairs=(("acting by the cloning head, without Q", "behaviour cloning (GCBC)"),),
     ),
     Table(
         "tray_stitch",
