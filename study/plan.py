@@ -80,6 +80,7 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_uncut", "tray_uncut_state"),
         *_act_otherwise(folders, "tray_uncut"),
         _sweep(folders, "tray_uncut_cloning", "tray_uncut_state"),
+        _sweep(folders, "tray_uncut_cloning_longer", "tray_uncut_state"),
         _collect(folders, "tray_stitch_state"),
         _sweep(folders, "tray_stitch", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_recipe", "tray_stitch_state"),

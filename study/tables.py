@@ -72,6 +72,7 @@ TABLES = (
             SweepRow("Actionable Models", "tray_uncut"),
             SweepRow("acting by the cloning head, without Q", "tray_uncut", acting="cloned_drawn"),
             SweepRow("behaviour cloning (GCBC)", "tray_uncut_cloning"),
+            SweepRow("behaviour cloning (GCBC), as many minutes", "tray_uncut_cloning_longer"),
         ),
         pairs=(("acting by the cloning head, without Q", "behaviour cloning (GCBC)"),),
     ),
