@@ -15,7 +15,7 @@ CHAINING = "algorithm.relabel.chaining_ratio"
 class Table:
     """A table of docs/RESULTS.md, between its two markers there, and a figure of the same name.
 
-    The differences are those of its first row to each other one, and of the rows that ``pairs`` names, paired by training seed and start; of
+    The differences are those of its first row to each other one, and (not of curves) of the rows that ``pairs`` names, paired by training seed and start; of
     `CurveRow`s, of the first curve to each other one after as many updates.
     """
 
@@ -72,9 +72,9 @@ TABLES = (
             SweepRow("Actionable Models", "tray_uncut"),
             SweepRow("acting by the cloning head, without Q", "tray_uncut", acting="cloned_drawn"),
             SweepRow("behaviour cloning (GCBC)", "tray_uncut_cloning"),
-            SweepRow("behaviour cloning (GCBC), as many minutes", "tray_uncut_cloning_longer"),
+            SweepRow("behaviour cloning (GCBC), 2.5 times the updates", "tray_uncut_cloning_longer"),
         ),
-        pairs=(("acting by the cloning head, without Q", "behaviour cloning (GCBC)"),),
+        pairs=(("behaviour cloning (GCBC), 2.5 times the updates", "behaviour cloning (GCBC)"),),
     ),
     Table(
         "tray_stitch",

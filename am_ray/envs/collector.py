@@ -18,7 +18,7 @@ from am_ray.types import EnvironmentContractError, Trajectory
 
 DATA_STREAM = 1_000_033  # evaluation uses another one (am_ray.envs.goals): no start is ever in both
 MAX_HELD_STARTS = 20
-SEVERAL = "play"  # the behaviour of an episode that holds more than one
+SEVERAL = "play"  # the behaviour of an episode that holds more than one; where the first ended it, it is named by that
 
 
 class Collector:
@@ -54,13 +54,14 @@ class Collector:
         action_std = float(rng.uniform(*recipe.action_std))
         target = self._start(seed, rng, behaviour)
         record = _Record(self.tray, self._initial, recipe.task)
-        self._perform(record, behaviour, target, target_error, action_std, rng)
+        # The truth before a target that the episode begins with was taken.
+        self._perform(record, behaviour, target, self._initial, target_error, action_std, rng)
         low, high = recipe.num_behaviours
         for _ in range(int(rng.integers(low, high + 1)) - 1 if high > 1 else 0):
             if record.left_tray:
                 break
             behaviour, target = sample_behaviour(rng, recipe.mixture), self._choose_target(rng)
-            self._perform(record, behaviour, target, target_error, action_std, rng)
+            self._perform(record, behaviour, target, self.tray.truth(), target_error, action_std, rng)
         details = {
             "seed": seed,
             "target_error_m": target_error,
@@ -76,14 +77,13 @@ class Collector:
         record: _Record,
         behaviour: Behaviour,
         target: str,
+        start: TrayState,
         target_error: float,
         action_std: float,
         rng: np.random.Generator,
     ) -> None:
         recipe = self.recipe
         offset, yaw_error = draw_error(rng, target_error)
-        # The truth before a target that the episode begins with was taken.
-        start = self.tray.truth() if record.has_begun else self._initial
         job = Job(target, offset, yaw_error, target_error, start)
         count = int(rng.integers(recipe.num_actions[0], recipe.num_actions[1] + 1))
         policy = ScriptedPolicy(as_skill(behaviour, job), action_std=action_std)
@@ -94,6 +94,7 @@ class Collector:
             record.step(aimless.act(self.tray, rng) if step < prelude else policy.act(self.tray, rng))
 
     def _choose_target(self, rng: np.random.Generator) -> str:
+        """Of a later behaviour; `_start` draws in another order, which the digests of data depend on."""
         if self.recipe.task is not None and rng.random() < self.recipe.task_share:
             return REWARD_TASKS[self.recipe.task]
         return str(rng.choice(list(self._initial.objects)))
@@ -149,10 +150,6 @@ class _Record:
         self._grasped = False
         self.left_tray = False
         self._truth: TrayState = tray.truth()
-
-    @property
-    def has_begun(self) -> bool:
-        return bool(self._played)
 
     def begin(self, behaviour: Behaviour, job: Job) -> None:
         """What is recorded from now on is this behaviour's."""

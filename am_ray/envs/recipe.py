@@ -46,18 +46,18 @@ class TrayRecipe:
         image_size: Height and width of the image in pixels.
         num_objects: Objects per episode, drawn from ``kinds``.
         num_actions: Actions of each behaviour; of an episode, where it holds one.
-        num_behaviours: Behaviours per episode, one after the other, each about another object drawn anew: play that nobody has cut into
-            tasks. An episode of several ends early with the behaviour in which something left the tray.
+        num_behaviours: Behaviours per episode, one after the other, each about an object drawn anew (it may be the same): play that nobody
+            has cut into tasks. An episode ends early with the behaviour in which something left the tray.
         mixture: Weight of each behaviour.
         target_error_m: Standard deviation of an episode's grasp error, drawn from this range.
         action_std: Standard deviation of the noise on the four motion entries, drawn from this range.
-        prelude: Aimless actions before the behaviour begins, drawn from this range.
+        prelude: Aimless actions before each behaviour begins, drawn from this range.
         episodes_per_scene: Episodes that begin with the same objects in the same places, one after the other, as before a
             robot whose tray nobody changes. 1: each has a scene of its own.
         colors: Colours (RGB in [0, 1]) of a kind to draw from; kinds not named keep their own.
         task: A reward task (``grasp_box``, ...) that labels every step; its object is in every episode. ``None``: steps are
             labelled by whether the behaviour's own aim holds, which is no reward.
-        task_share: Share of episodes whose behaviour is about the task's object; the others draw theirs from all.
+        task_share: Share of behaviours that are about the task's object; the others draw theirs from all.
 
     Raises:
         SettingsError: A value is out of range or a name is unknown.
@@ -100,10 +100,9 @@ class TrayRecipe:
             _require(weight >= 0, f"mixture.{name}", weight, "a weight of 0 or more")
             placeable = self.container is not None or weight == 0 or not BEHAVIOURS[name].needs_container
             _require(placeable, f"mixture.{name}", weight, "0, since container is null")
-            startable = self.num_behaviours[1] == 1 or weight == 0 or not BEHAVIOURS[name].starts_held
-            _require(
-                startable, f"mixture.{name}", weight, "0, since num_behaviours is above 1 and it begins an episode"
-            )
+            repeatable = self.num_behaviours[1] == 1 or weight == 0 or not BEHAVIOURS[name].starts_held
+            wanted = "0, since it begins with the object in the hand, which of several behaviours only the first could"
+            _require(repeatable, f"mixture.{name}", weight, wanted)
         _require(sum(self.mixture.values()) > 0, "mixture", dict(self.mixture), "a weight above 0")
         _require(0.0 <= self.task_share <= 1.0, "task_share", self.task_share, "a share in [0, 1]")
         if self.task is not None:

@@ -12,6 +12,8 @@ from am_ray.envs.behaviours import BEHAVIOURS, sample_behaviour
 from am_ray.envs.collector import DATA_STREAM, Collector, collect_episode
 from am_ray.envs.goals import EVALUATION_STREAM
 from am_ray.envs.recipe import PLAY_MIXTURE, TrayRecipe, load_recipe
+from am_ray.envs.tasks import is_lifted
+from am_ray.envs.tray import Tray
 from am_ray.types import Trajectory
 
 RECIPES = Path(__file__).parents[2] / "datasets"
@@ -179,15 +181,45 @@ def test_uncut_play_holds_its_behaviours_one_after_the_other() -> None:
 def test_steps_of_uncut_play_are_labelled_by_the_behaviour_under_way() -> None:
     recipe = only(SMALL, "grasp", num_behaviours=(2, 2), num_actions=(18, 18), target_error_m=(0.0, 0.0))
     collector = Collector(dataclasses.replace(recipe, action_std=(0.0, 0.0), num_objects=(2, 2)))
-    episodes = [collector.collect(seed) for seed in range(8)]
-    # The second grasp is of another object: what the first one holds does not count then.
-    of_two = [e for e in episodes if len(set(str(e.metadata["target"]).split(","))) == 2 and len(e.actions) == 36]
-    assert of_two
-    for episode in of_two:
+    told_apart = 0
+    for seed in range(8):
+        episode = collector.collect(seed)
+        first, last = (collector.tray.truth().objects[str(episode.metadata["target"]).split(",")[i]] for i in (0, -1))
         assert episode.successes is not None
-        assert not episode.successes[18]
-    assert any(e.successes is not None and e.successes[17] and e.successes[35] for e in of_two)
+        assert bool(episode.successes[-1]) == is_lifted(last)
+        told_apart += is_lifted(first) != is_lifted(last)
+    assert told_apart >= 2  # the other target's label would be another
     collector.close()
+
+
+def test_a_behaviour_of_uncut_play_begins_where_the_one_before_it_ended() -> None:
+    recipe = only(SMALL, "rearrange", num_behaviours=(2, 2), num_objects=(1, 1), num_actions=(24, 24))
+    collector = Collector(dataclasses.replace(recipe, target_error_m=(0.0, 0.0), action_std=(0.0, 0.0), prelude=(0, 0)))
+    moved = 0
+    for seed in range(6):
+        successes = collector.collect(seed).successes
+        assert successes is not None
+        if successes[23]:
+            moved += 1
+            assert not successes[24]  # of the second: nothing has moved since it began
+    assert moved >= 3
+    collector.close()
+
+
+def test_uncut_play_ends_with_the_behaviour_in_which_something_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tray, "left_tray", lambda self: True)
+    episode = collect_episode(0, dataclasses.replace(SMALL, num_behaviours=(3, 3)))
+    assert episode.task == episode.metadata["behaviour"] != "play"
+    assert "behaviours" not in episode.metadata
+    assert SMALL.num_actions[0] <= len(episode.actions) <= SMALL.num_actions[1]
+
+
+def test_a_share_of_the_behaviours_of_uncut_play_is_about_the_task() -> None:
+    recipe = only(SMALL, "wander", num_behaviours=(6, 6), num_actions=(1, 1), num_objects=(3, 3), task="grasp_box")
+    for share, expected in ((1.0, {"box"}), (0.0, {"box", "banana", "milk"})):
+        episode = collect_episode(1, dataclasses.replace(recipe, task_share=share))
+        assert set(str(episode.metadata["target"]).split(",")) == expected
+        assert episode.task == "grasp_box"
 
 
 def test_colors_are_drawn_from_the_palette_and_show() -> None:

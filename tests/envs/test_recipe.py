@@ -49,7 +49,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name() -> None:
         ({"num_behaviours": [0, 2]}, "num_behaviours: got"),
         (
             {"num_behaviours": [2, 2], "mixture": {"place_held": 1.0}},
-            "mixture.place_held: got 1.0; expected 0, since num_",
+            "mixture.place_held: got 1.0; expected 0, since it begins with",
         ),
         ({"mixture": {"juggle": 1.0}}, "juggle"),
         ({"mixture": {"grasp": -1.0}}, "0 or more"),

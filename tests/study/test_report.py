@@ -232,6 +232,10 @@ def test_pairs_of_rows_are_compared_where_both_are_there(tmp_path: Path) -> None
     compared = [line.split("|")[1].strip() for line in lines if " - " in line.split("|")[1]]
     assert compared == ["*first - with more*", "*first - with few*", "*With more - with few*"]
     assert lines[-1].split("|")[2].strip().startswith("+50")
+
+
+def test_pairs_are_of_rows_that_the_table_has() -> None:
+    assert sum(len(table.pairs) for table in TABLES) >= 3
     for table in TABLES:
         labels = [row.label for row in table.rows if not table.has_curves]
         assert all(set(pair) <= set(labels) for pair in table.pairs)
