@@ -87,7 +87,15 @@ def state_steps(folders: Folders) -> list[Step]:
         *_act_otherwise(folders, "tray_stitch_recipe"),
         *[
             _sweep(folders, f"tray_stitch_{name}", "tray_stitch_state")
-            for name in ("no_junctions", "behavior", "no_bootstrap", "no_links", "recipe_cloning", "cloning")
+            for name in (
+                "no_junctions",
+                "behavior",
+                "no_bootstrap",
+                "no_links",
+                "recipe_cloning",
+                "cloning_longer",
+                "cloning",
+            )
         ],
         *_act_otherwise(folders, "tray_stitch_recipe_cloning"),
         _collect(folders, "tray_stitch_state", 20_000, name="tray_stitch_state_20k"),

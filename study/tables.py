@@ -91,6 +91,7 @@ TABLES = (
             SweepRow("by CEM, without junctions", "tray_stitch", {CHAINING: 0.7}),
             SweepRow("by CEM, without chaining", "tray_stitch", {CHAINING: 0.0}),
             SweepRow("behaviour cloning (GCBC), linked goals", "tray_stitch_recipe_cloning"),
+            SweepRow("behaviour cloning (GCBC), linked goals, 35,000 updates", "tray_stitch_cloning_longer"),
             SweepRow("behaviour cloning (GCBC), the likelier gripper", "tray_stitch_recipe_cloning", acting="mean"),
             SweepRow("behaviour cloning (GCBC), so, without junctions", "tray_stitch_cloning", {CHAINING: 0.7}),
             SweepRow("behaviour cloning (GCBC), so, without chaining", "tray_stitch_cloning", {CHAINING: 0.0}),
