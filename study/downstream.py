@@ -1,4 +1,4 @@
-"""What `am-ray finetune` found of each downstream task, as one table of docs/RESULTS.md."""
+"""What `am-ray finetune` found of each downstream task, as tables of docs/RESULTS.md."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from typing import Any
 
 from study.texts import difference_text, rate_text
 
+# Each has a config of its name in ``tune_configs/study/``, and a study for each task.
 DOWNSTREAM_TABLE = "downstream"
+AUXILIARY_TABLE = "downstream_auxiliary"
 TASKS = ("box", "banana", "milk")
 
 
-def read_comparisons(runs: Path) -> dict[str, dict[str, Any]]:
+def study_name(table: str, task: str) -> str:
+    """Of the study, and of its folder in that of the runs."""
+    return f"{table}_{task}"
+
+
+def read_comparisons(runs: Path, table: str) -> dict[str, dict[str, Any]]:
     """Of the tasks whose study has been compared, the content of its ``comparison.json``."""
-    paths = {task: runs / f"downstream_{task}" / "comparison" / "comparison.json" for task in TASKS}
+    paths = {task: runs / study_name(table, task) / "comparison" / "comparison.json" for task in TASKS}
     return {task: json.loads(path.read_text(encoding="utf-8")) for task, path in paths.items() if path.exists()}
 
 

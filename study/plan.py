@@ -13,6 +13,7 @@ from pathlib import Path
 
 from study.conditions import IMAGE, STATE, Conditions
 from study.curves import CURVE_GOALS
+from study.downstream import AUXILIARY_TABLE, DOWNSTREAM_TABLE, TASKS, study_name
 from study.images import IMAGE_ROWS, ImageRow
 from study.tables import acting_rows, curve_points
 
@@ -57,14 +58,12 @@ def state_steps(folders: Folders) -> list[Step]:
         _collect(folders, "tray_play_state", 5000),
         _sweep(folders, "tray_play", "tray_play_state"),
         _sweep(folders, "tray_play_cloning", "tray_play_state"),
+        *_act_otherwise(folders, "tray_play_cloning"),
         _sweep(folders, "tray_play_no_negatives", "tray_play_state"),
         _collect(folders, "tray_play_state", name="tray_play_state_10k"),
         _sweep(folders, "tray_play_10k", "tray_play_state_10k"),
-        _sweep(folders, "tray_play_10k_auxiliary", "tray_play_state_10k"),
         _sweep(folders, "tray_play_10k_recipe", "tray_play_state_10k"),
         *_act_otherwise(folders, "tray_play_10k_recipe"),
-        _sweep(folders, "tray_play_10k_behavior", "tray_play_state_10k"),
-        *_act_otherwise(folders, "tray_play_10k_behavior"),
         _sweep(folders, "tray_play_10k_no_bootstrap", "tray_play_state_10k"),
         _sweep(folders, "tray_play_10k_cloning", "tray_play_state_10k"),
         *_act_otherwise(folders, "tray_play_10k_cloning"),
@@ -82,7 +81,6 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_uncut_cloning", "tray_uncut_state"),
         _sweep(folders, "tray_uncut_cloning_longer", "tray_uncut_state"),
         _collect(folders, "tray_stitch_state"),
-        _sweep(folders, "tray_stitch", "tray_stitch_state"),
         _sweep(folders, "tray_stitch_recipe", "tray_stitch_state"),
         *_act_otherwise(folders, "tray_stitch_recipe"),
         *[
@@ -92,9 +90,9 @@ def state_steps(folders: Folders) -> list[Step]:
                 "behavior",
                 "no_bootstrap",
                 "no_links",
+                "no_links_cloning",
                 "recipe_cloning",
                 "cloning_longer",
-                "cloning",
             )
         ],
         *_act_otherwise(folders, "tray_stitch_recipe_cloning"),
@@ -106,8 +104,12 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "point_maze_cloning", "point_maze"),
         *[
             step
-            for task in ("box", "banana", "milk")
-            for step in (_collect_unseen(folders, task), _finetune(folders, task))
+            for task in TASKS
+            for step in (
+                _collect_unseen(folders, task),
+                _finetune(folders, DOWNSTREAM_TABLE, task),
+                _finetune(folders, AUXILIARY_TABLE, task),
+            )
         ],
         *_generalisation(folders, STATE),
         _pictures(folders, "tray_play_state"),
@@ -219,11 +221,12 @@ def _sweep(folders: Folders, name: str, dataset: str) -> Step:
     return Step(f"sweep {name}", ("am-ray", "sweep", f"{CONFIGS}/{name}.yaml", *options))
 
 
-def _finetune(folders: Folders, task: str) -> Step:
-    name = f"downstream_{task}"
-    data = ("--dataset", str(folders.data / _unseen(task)), "--unlabelled", str(folders.data / "tray_play_state_10k"))
+def _finetune(folders: Folders, table: str, task: str) -> Step:
+    name = study_name(table, task)
+    unlabelled = ("--unlabelled", str(folders.data / "tray_play_state_10k")) if table == AUXILIARY_TABLE else ()
+    data = ("--dataset", str(folders.data / _unseen(task)), *unlabelled)
     options = ("--storage", str(folders.runs), "--run-name", name)
-    return Step(f"finetune {task}", ("am-ray", "finetune", f"{CONFIGS}/downstream.yaml", *data, *options))
+    return Step(f"finetune {name}", ("am-ray", "finetune", f"{CONFIGS}/{table}.yaml", *data, *options))
 
 
 def _pictures(folders: Folders, checkpoint: str) -> Step:

@@ -14,7 +14,7 @@ from typing import Any
 
 from study.conditions import CONDITIONS
 from study.curves import curves_markdown, curves_of
-from study.downstream import DOWNSTREAM_TABLE, TASKS, downstream_lines, read_comparisons
+from study.downstream import AUXILIARY_TABLE, DOWNSTREAM_TABLE, TASKS, downstream_lines, read_comparisons
 from study.figures import ablation_figure, curves_figure, downstream_figure
 from study.outcomes import Cell, difference, published_cells, read_json
 from study.plan import PICTURES
@@ -62,16 +62,20 @@ def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> l
         if page.exists():
             text = _placed(page.read_text(encoding="utf-8"), name, "\n".join(lines))
             page.write_text(text, encoding="utf-8")
-    found_tasks = read_comparisons(runs)
-    if found_tasks:
-        data, picture = (results / f"{DOWNSTREAM_TABLE}.{kind}" for kind in ("json", "png"))
+    for name in (DOWNSTREAM_TABLE, AUXILIARY_TABLE):
+        found_tasks = read_comparisons(runs, name)
+        if not found_tasks:
+            continue
+        data = results / f"{name}.json"
         known = read_json(data) | found_tasks
         comparisons = {task: known[task] for task in TASKS if task in known}
         data.write_text(json.dumps(comparisons, indent=1) + "\n", encoding="utf-8")
-        downstream_figure(comparisons, picture)
-        written += [data, picture]
+        written.append(data)
+        if name == DOWNSTREAM_TABLE:  # the other one is of a single number of episodes
+            written.append(results / f"{name}.png")
+            downstream_figure(comparisons, written[-1])
         if page.exists():
-            text = _placed(page.read_text(encoding="utf-8"), DOWNSTREAM_TABLE, "\n".join(downstream_lines(comparisons)))
+            text = _placed(page.read_text(encoding="utf-8"), name, "\n".join(downstream_lines(comparisons)))
             page.write_text(text, encoding="utf-8")
     written += [Path(shutil.copy(path, results)) for path in sorted((runs / PICTURES).glob("*"))]
     return [*written, page] if written and page.exists() else written

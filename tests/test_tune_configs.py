@@ -102,7 +102,8 @@ def test_a_control_differs_in_what_it_is_the_control_of(
 def test_links_are_over_positions_alone() -> None:
     tray = Tray(arm="panda", kinds=["box", "banana", "milk", "can", "apple"], container="bin", observation="state")
     names = [
-        tray.state_names()[i] for i in loaded(FOLDER / "study" / "tray_stitch.yaml").algorithm.relabel.chaining_entries
+        tray.state_names()[i]
+        for i in loaded(FOLDER / "study" / "tray_stitch_recipe.yaml").algorithm.relabel.chaining_entries
     ]
     assert names == [f"{thing}_{axis}" for thing in ("gripper", *tray.kinds) for axis in "xyz"]
 

@@ -51,7 +51,8 @@ def test_a_difference_is_paired_by_seed_and_start(tmp_path: Path) -> None:
 
 
 def test_the_report_fills_its_place_in_the_page_and_nothing_else(tmp_path: Path) -> None:
-    write_sweep(tmp_path / "tray_stitch", {(0.7, s): "1101" * 5 for s in (0, 1, 2)} | {(0.0, 0): "0100" * 5})
+    chained = {(0.3, s): "1101" * 5 for s in (0, 1, 2)}
+    write_sweep(tmp_path / "tray_stitch_no_links", chained | {(0.0, 0): "0100" * 5})
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- table tray_stitch -->\nold\n<!-- end tray_stitch -->\nafter\n")
     written = write_report(tmp_path, results=tmp_path / "results", page=page)
@@ -59,11 +60,11 @@ def test_the_report_fills_its_place_in_the_page_and_nothing_else(tmp_path: Path)
     assert text.startswith("before\n<!-- table tray_stitch -->\n| | instance grasping |")
     assert text.endswith("<!-- end tray_stitch -->\nafter\n")
     assert "old" not in text
-    assert "| by CEM, without junctions | 75 [" in text
-    assert "| by CEM, without chaining | 25 [" in text
-    assert "*by CEM, without junctions - by CEM, without chaining* | +50 [" in text
+    assert "| without chaining | 25 [" in text
+    assert "| random goals (the paper's chaining) | 75 [" in text
+    assert "*without chaining - random goals (the paper's chaining)* | -50 [" in text
     assert [path.name for path in written] == ["tray_stitch.json", "tray_stitch.png", "page.md"]
-    row = json.loads(written[0].read_text())["rows"]["by CEM, without junctions"]
+    row = json.loads(written[0].read_text())["rows"]["random goals (the paper's chaining)"]
     assert row["tasks"][TASK]["episodes"] == ["1101" * 5] * 3
 
 

@@ -25,7 +25,7 @@ from am_ray.sweep import plan_sweep
 from study import __main__ as study_main
 from study import gpu_training, packed, pictures, point_maze, rehearsal
 from study.conditions import CONDITIONS, NEW_KINDS, Conditions
-from study.downstream import DOWNSTREAM_TABLE
+from study.downstream import AUXILIARY_TABLE, DOWNSTREAM_TABLE
 from study.gpu_training import read_config
 from study.images import IMAGE_ROWS
 from study.pictures import write_pictures
@@ -58,10 +58,21 @@ def test_a_sweep_has_three_seeds_and_200_goals_not_looked_at_before(step: Step) 
 def test_few_labelled_episodes_are_of_data_that_nothing_was_chosen_on() -> None:
     by_name = {step.name: step.command for step in STEPS}
     for task in ("box", "banana", "milk"):
-        collect, finetune = by_name[f"collect downstream_{task}_unseen"], by_name[f"finetune {task}"]
+        collect = by_name[f"collect downstream_{task}_unseen"]
         recipe, folder = ROOT / collect[2], collect[collect.index("--out") + 1]
         assert collect[collect.index("--seed") + 1] == str(UNSEEN_SEED) != str(load_recipe(recipe).seed)
-        assert finetune[finetune.index("--dataset") + 1] == folder != f"data/{recipe.stem}"
+        for table in (DOWNSTREAM_TABLE, AUXILIARY_TABLE):
+            finetune = by_name[f"finetune {table}_{task}"]
+            assert finetune[finetune.index("--dataset") + 1] == folder != f"data/{recipe.stem}"
+
+
+def test_the_auxiliary_arms_are_beside_cells_of_the_same_settings() -> None:
+    by_name = {step.name: settings_of(step) for step in STEPS if step.command[1] == "finetune"}
+    main, auxiliary = (by_name[f"finetune {table}_box"] for table in (DOWNSTREAM_TABLE, AUXILIARY_TABLE))
+    assert set(main.finetune.arms) < set(auxiliary.finetune.arms)
+    assert set(auxiliary.finetune.episodes) < set(main.finetune.episodes)
+    varied = {name: getattr(main.finetune, name) for name in ("arms", "episodes", "seeds")}
+    assert replace(auxiliary, finetune=replace(auxiliary.finetune, **varied)) == main
 
 
 def test_cloning_has_the_networks_and_the_budget_of_what_it_is_compared_with() -> None:
@@ -117,7 +128,7 @@ def test_every_recipe_and_table_of_the_study_exists() -> None:
     names = {step.name.removeprefix("sweep ") for step in SWEEPS}
     assert {row.sweep for row in SWEEP_ROWS} == names
     page = (ROOT / "docs" / "RESULTS.md").read_text()
-    for name in [*(table.name for table in TABLES), *EVALUATIONS, DOWNSTREAM_TABLE]:
+    for name in [*(table.name for table in TABLES), *EVALUATIONS, DOWNSTREAM_TABLE, AUXILIARY_TABLE]:
         assert len(re.findall(rf"<!-- table {name} -->.*?<!-- end {name} -->", page, re.DOTALL)) == 1
 
 
