@@ -39,7 +39,8 @@ def facts(comparison: Comparison) -> list[str]:
         f"{len(study.counted)} of {study.planned} cells count, {len(study.starts)} evaluation episodes each",
     ]
     if study.git_commit:
-        lines.append(f"Code {study.git_commit[:12]}")
+        commits = study.git_commit.split("; ")  # more than one where a study was gone on with later
+        lines.append(f"Code {', '.join(commit[:12] for commit in commits)}")
     if study.machine:
         lines.append(f"Machine {study.machine}")
     return lines

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from am_ray.finetuning.cells import subset_size
 from am_ray.settings_reader import settings_sha256
+from am_ray.trials.trial import origin_of
 from am_ray.types import AmRayError
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ PANEL_EPISODES, PANELS = 12, 4
 
 def write_results(study: Study, digests: Mapping[tuple[int, int], str], ended: Sequence[TrialResult]) -> Path:
     """Writes the results of the cells that have ended, then pictures of the largest size's first seed."""
-    from am_ray.tracking.origin import git_commit
-
     by_name = {result.name: result for result in ended}
     cells = [_row(study, cell, digests, by_name[cell.name]) for cell in study.cells if cell.name in by_name]
     tasks = study.settings.evaluation.tasks
@@ -37,8 +34,7 @@ def write_results(study: Study, digests: Mapping[tuple[int, int], str], ended: S
         "schema_version": SCHEMA_VERSION,
         "kind": "finetune",
         "name": study.folder.name,
-        "git_commit": git_commit() or None,
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
+        **origin_of(ended),
         "environment": study.environment,
         "task": tasks[0] if tasks else "default",
         "cells_planned": [cell.name for cell in study.cells],
@@ -82,6 +78,8 @@ def _row(study: Study, cell: Cell, digests: Mapping[tuple[int, int], str], resul
         "batch_size": cell.settings.algorithm.optimization.batch_size,
         "learning_rate": cell.settings.algorithm.optimization.learning_rate,
         "minutes": round(result.minutes, 3),
+        "git_commit": result.git_commit,
+        "machine": result.machine,
         "labelled_digest": digests[cell.episodes, cell.seed],
         "successful_labelled_episodes": successes,
         "settings_sha256": settings_sha256(cell.settings),

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from am_ray.evaluation import wilson_interval
 from am_ray.sweep.plan import SweepPlan, short_names, shown
-from am_ray.trials.trial import SUCCESS_RATE, TrialResult
+from am_ray.trials.trial import SUCCESS_RATE, TrialResult, origin_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -100,15 +99,14 @@ def best_trial(plan: SweepPlan, results: Sequence[TrialResult]) -> TrialResult |
     return max(able, key=lambda result: sign * result.metrics[metric], default=None)
 
 
-def to_json(plan: SweepPlan, results: Sequence[TrialResult], *, name: str, git_commit: str | None) -> dict[str, Any]:
+def to_json(plan: SweepPlan, results: Sequence[TrialResult], *, name: str) -> dict[str, Any]:
     """The content of ``results.json``."""
     best = best_trial(plan, results)
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "sweep",
         "name": name,
-        "git_commit": git_commit,
-        "machine": f"{platform.machine()} {platform.processor()}".strip(),
+        **origin_of(results),
         "metric": plan.settings.sweep.metric,
         "mode": plan.settings.sweep.mode,
         "varied": list(plan.varied),

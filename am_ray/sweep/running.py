@@ -117,9 +117,7 @@ def _run(
 
 
 def _write(plan: SweepPlan, results: Sequence[TrialResult], folder: Path, name: str) -> list[Path]:
-    from am_ray.tracking.origin import git_commit
-
-    content = to_json(plan, results, name=name, git_commit=git_commit() or None)
+    content = to_json(plan, results, name=name)
     files = [folder / "results.json", folder / "results.csv", folder / "settings.yaml"]
     files[0].write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     files[1].write_text(to_csv(plan, results), encoding="utf-8")

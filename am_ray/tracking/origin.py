@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from functools import lru_cache
@@ -28,6 +29,11 @@ def git_commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return result.stdout.strip()
+
+
+def machine() -> str:
+    """Of this process: processor, number of CPUs, operating system."""
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}"
 
 
 def ray_job_id() -> str:

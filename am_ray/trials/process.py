@@ -163,6 +163,8 @@ class _Attempt:
 
 def result_of(files: TrialFolder, trial: Trial, status: Any, error: str | None = None) -> TrialResult:
     """The result of a trial that ends here, from its files."""
+    from am_ray.tracking.origin import git_commit, machine
+
     update, minutes, metrics = files.training()
     evaluations = files.evaluations()
     last = evaluations[-1] if evaluations else None
@@ -175,6 +177,8 @@ def result_of(files: TrialFolder, trial: Trial, status: Any, error: str | None =
         evaluation=None if last is None else last.record,
         checkpoint=None if last is None else str(files.path / last.checkpoint),
         error=error,
+        git_commit=git_commit() or None,
+        machine=machine(),
     )
 
 

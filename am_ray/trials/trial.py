@@ -70,6 +70,8 @@ class TrialResult:
         evaluation: Every episode of the last evaluation: ``env``, ``seed``, ``episodes``, ``max_steps``, ``tasks``.
         checkpoint: The one that was evaluated last.
         error: What made it fail.
+        git_commit: Of the code that ended it; None outside a checkout, and of trials before 2026-11-28.
+        machine: That it ended on, as for ``git_commit``.
     """
 
     name: str
@@ -80,6 +82,8 @@ class TrialResult:
     evaluation: dict[str, Any] | None = None
     checkpoint: str | None = None
     error: str | None = None
+    git_commit: str | None = None
+    machine: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -87,7 +91,15 @@ class TrialResult:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TrialResult:
         """The inverse of `to_json`; keys of other names are ignored."""
-        return cls(**{entry.name: value[entry.name] for entry in dataclasses.fields(cls)})
+        return cls(**{entry.name: value[entry.name] for entry in dataclasses.fields(cls) if entry.name in value})
+
+
+def origin_of(results: Sequence[TrialResult]) -> dict[str, str | None]:
+    """``git_commit`` and ``machine`` of a study: those of its trials, of which some may have been run earlier or elsewhere."""
+    return {
+        name: "; ".join(dict.fromkeys(found for result in results if (found := getattr(result, name)))) or None
+        for name in ("git_commit", "machine")
+    }
 
 
 @dataclass(frozen=True)
@@ -135,7 +147,11 @@ class TrialFolder:
                     f"{self.path}: holds a trial of other data: {name} was {before[name]}, now it is {now[name]}; results "
                     f"would be mixed. Give the data that it began with (they may lie elsewhere), or use another --run-name."
                 )
-        return TrialResult.from_json(content["result"])
+        result = TrialResult.from_json(content["result"])
+        if result.checkpoint is None:
+            return result
+        # The folder may have been moved since.
+        return dataclasses.replace(result, checkpoint=str(self.path / Path(result.checkpoint).name))
 
     def write_result(self, trial: Trial, result: TrialResult) -> None:
         """Whole or not at all."""

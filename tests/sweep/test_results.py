@@ -87,7 +87,7 @@ def test_what_a_failed_trial_measured_before_does_not_count(
         0.7,
         ["chaining_ratio=0.5,seed=0"],
     )
-    entry = to_json(plan, [*results[:3], evaluated], name="x", git_commit=None)["groups"][0]
+    entry = to_json(plan, [*results[:3], evaluated], name="x")["groups"][0]
     assert (entry["mean"], entry["n"], entry["failed"]) == (0.7, 10, ["chaining_ratio=0.5,seed=1"])
     lines = table_text(table(plan, [*results[:3], evaluated], title="t")).splitlines()
     assert "70 [40, 89]" in next(line for line in lines if "1 failed" in line)
@@ -121,7 +121,7 @@ def test_files_hold_every_trial(plan: SweepPlan, results: list[TrialResult]) -> 
     assert [row["eval/success_rate"] for row in rows] == ["0.2", "0.7", "0.6", ""]
     assert (rows[0][RATIO], rows[0]["seed"], rows[0]["episodes"], rows[0]["loss"]) == ("0", "0", "10", "3.0")
     assert (rows[0]["low"], rows[3]["error"]) == (str(round(wilson_interval(2, 10)[0], 4)), "ValueError: no")
-    content = to_json(plan, results, name="x", git_commit=None)
+    content = to_json(plan, results, name="x")
     assert json.loads(json.dumps(content, allow_nan=False)) == content
     assert (content["kind"], content["best"], content["trials_planned"]) == ("sweep", "chaining_ratio=0.5,seed=0", 4)
     assert content["trials"][1]["values"] == {RATIO: 0.5, "seed": 0}

@@ -16,6 +16,7 @@ from am_ray.sweep import plan_sweep, run_sweep
 from am_ray.sweep import running as running_module
 from am_ray.sweep.plan import SweepPlan, begin
 from am_ray.tracking import RunTracker
+from am_ray.tracking.origin import git_commit, machine
 from am_ray.trials import TrialResult
 from am_ray.trials.folder_lock import FolderInUseError, HeldFolder, locked
 from am_ray.trials.trial import TrialFolder
@@ -103,6 +104,8 @@ def test_a_sweep_is_tracked_once_whatever_happens(points: str, tmp_path: Path, l
     more = run_sweep(plan, run_name="s", storage=tmp_path, on_result=lambda result: seen.append(result.name))
     assert sorted(seen) == ["chaining_ratio=0,seed=1", "chaining_ratio=0.5,seed=1"]
     content = json.loads((tmp_path / "s" / "results.json").read_text())
+    assert {content["git_commit"]} == {trial["git_commit"] for trial in content["trials"]} == {git_commit() or None}
+    assert content["machine"] == machine()
     assert [trial["name"] for trial in content["trials"]] == [trial.name for trial in plan.trials]
     assert [len(group["trials"]) for group in content["groups"]] == [2, 2]
     assert {path.name for path in more.folder.iterdir()} >= {

@@ -12,11 +12,35 @@ from am_ray.pretraining import pretrain
 from am_ray.settings import PretrainSettings, TaskSettings
 from am_ray.trials import Trial, TrialResult, run_trials
 from am_ray.trials.data_identity import data_identity
-from am_ray.trials.trial import TrialFolder
+from am_ray.trials.trial import TrialFolder, origin_of
 from am_ray.types import SettingsError
 from tests.trials.conftest import settings_for, trial_for, write_points
 
 RESULT = TrialResult("a", "completed", 20, 0.1, {})
+
+
+def test_a_study_comes_from_where_its_trials_ended_whoever_writes_it_down_later() -> None:
+    first, again = (replace(RESULT, git_commit=commit, machine="x, 2 CPUs") for commit in ("aaa", "bbb-dirty"))
+    assert origin_of([first, again, first]) == {"git_commit": "aaa; bbb-dirty", "machine": "x, 2 CPUs"}
+    assert origin_of([RESULT]) == {"git_commit": None, "machine": None}
+
+
+def test_a_result_of_before_is_read_without_what_it_does_not_tell() -> None:
+    written = RESULT.to_json()
+    assert TrialResult.from_json({**written, "git_commit": "aaa"}).git_commit == "aaa"
+    for name in ("git_commit", "machine"):
+        del written[name]
+    assert TrialResult.from_json(written) == RESULT
+
+
+def test_a_trial_that_was_moved_has_its_checkpoint_where_it_lies_now(points: str, tmp_path: Path) -> None:
+    trial = trial_for("a", settings_for(points))
+    before = TrialFolder(tmp_path / "before", "a")
+    before.write_result(trial, replace(RESULT, checkpoint=str(before.path / "checkpoint-000000020")))
+    shutil.move(tmp_path / "before", tmp_path / "after")
+    found = TrialFolder(tmp_path / "after", "a").result(trial)
+    assert found is not None
+    assert found.checkpoint == str(tmp_path / "after" / "trials" / "a" / "checkpoint-000000020")
 
 
 def on(trial: Trial, dataset: str) -> Trial:
