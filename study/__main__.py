@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from study.plan import Folders, Step, image_steps, state_steps
@@ -41,10 +42,13 @@ def main() -> int:
     steps = image_steps(folders) if args.images else state_steps(folders)
     steps = [rehearsed(step) for step in steps] if args.rehearse else steps
     steps = [step for step in steps if not args.only or any(word in step.name for word in args.only)]
-    for step in [] if args.report else steps:
-        print(f"[{'done' if step.is_done else 'to do'}] {step.name}: {' '.join(step.command)}", flush=True)
+    for number, step in enumerate([] if args.report else steps, 1):
+        state = "done" if step.is_done else "to do"
+        print(f"[{number}/{len(steps)}, {state}] {step.name}: {' '.join(step.command)}", flush=True)
         if not args.list and not step.is_done:
+            begun = time.monotonic()
             status = _run(step)
+            print(f"study: {step.name!r} took {(time.monotonic() - begun) / 60:.1f} minutes", flush=True)
             if status:
                 print(f"study: step {step.name!r} ended with status {status}; mend that, then run this again.")
                 return status

@@ -5,12 +5,9 @@ types and values out of range.
 """
 
 from am_ray.settings.algorithm import (
-    Acting,
     AlgorithmSettings,
-    CemSettings,
     CloningAct,
     CloningSettings,
-    CriticLossSettings,
     ModelSettings,
     OptimizationSettings,
     RelabelSettings,
@@ -19,6 +16,7 @@ from am_ray.settings.checked import (
     Checked,
     bounded,
 )
+from am_ray.settings.critic import Acting, CemSettings, CriticLossSettings
 from am_ray.settings.runs import (
     IngestSettings,
     PretrainSettings,
