@@ -93,7 +93,10 @@ TABLES = (
             SweepRow("behaviour cloning (GCBC), the likelier gripper", "tray_stitch_recipe_cloning", acting="mean"),
             SweepRow("behaviour cloning (GCBC), without chaining", "tray_stitch_no_links_cloning"),
         ),
-        pairs=(("without junctions, with negatives of the behaviour", "without junctions"),),
+        pairs=(
+            ("without junctions, with negatives of the behaviour", "without junctions"),
+            ("without junctions", "without junctions and bootstrapping"),
+        ),
     ),
     Table(
         "tray_stitch_20k",
