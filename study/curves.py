@@ -18,13 +18,13 @@ CURVE_UPDATES = (5_000, 10_000, 20_000)  # on the way; multiples of training.che
 
 @dataclass(frozen=True)
 class CurveRow:
-    """A point of a curve: all training seeds after so many updates.
+    """A point of a curve: training seeds after so many updates.
 
     Attributes:
         method: Name of the curve.
         sweep: Over the seed alone; its config keeps all checkpoints.
         updates: The sweep's own number: its end, which was evaluated already.
-        seeds: Of training.
+        seeds: Of training; the sweep may have more.
     """
 
     method: str
@@ -55,7 +55,7 @@ class CurveRow:
         Raises:
             ValueError: Evaluations of the row did not meet the same starts.
         """
-        trained = cell(read_sweep(runs / self.sweep), {})
+        trained = cell([t for t in read_sweep(runs / self.sweep) if t["values"]["seed"] in self.seeds], {})
         if trained is None:
             return None
         if self.updates == trained.updates:

@@ -19,7 +19,7 @@ class SweepRow:
         sweep: Its folder's name, and its config's in ``tune_configs/study/``.
         where: Values of the trials.
         acting: How the critic acts, if not as it was trained to: the same networks, evaluated once more. Of sweeps over the seed alone.
-        seeds: That are evaluated once more.
+        seeds: That are evaluated once more, some of the trials' or all.
     """
 
     label: str

@@ -46,10 +46,12 @@ def test_every_point_on_the_way_is_evaluated_by_a_step() -> None:
 
 
 def write_runs(runs: Path) -> None:
-    """Two trainings of 30,000 updates: 130 goals at the end, of which the last 30 fail; two points of one and one of the other."""
+    """Two trainings of 30,000 updates, and one that no curve shows: 130 goals at the end, of which the last 30 fail; two points of one and one of the other."""
     seeds = episode_seeds(EVALUATION_SEED, TASK, CURVE_GOALS + 30)
     for sweep in (OURS, CLONING):
-        write_sweep(runs / sweep, {(0.0, seed): "1" * CURVE_GOALS + "0" * 30 for seed in (0, 1)}, seeds=seeds)
+        trained = {(0.0, seed): "1" * CURVE_GOALS + "0" * 30 for seed in (0, 1)}
+        more = {(0.0, 5): "0" * (CURVE_GOALS + 30)}  # a seed that the curve is not of
+        write_sweep(runs / sweep, trained | more, seeds=seeds)
         results: dict[str, Any] = json.loads((runs / sweep / "results.json").read_text())
         for trial in results["trials"]:
             trial["update"] = 30_000

@@ -144,7 +144,8 @@ def test_each_row_of_a_table_is_a_cell_of_its_sweep() -> None:
         values = [plan.values[trial.name] for trial in plan.trials]
         assert any(all(v.get(key) == value for key, value in row.where.items()) for v in values), row
         if row.acting is not None:
-            assert {row.folder(seed).split("/")[-1] for seed in row.seeds} == {trial.name for trial in plan.trials}
+            assert {row.folder(seed).split("/")[-1] for seed in row.seeds} <= {trial.name for trial in plan.trials}
+            assert len(row.seeds) >= 3
 
 
 @pytest.mark.parametrize("conditions", CONDITIONS, ids=lambda conditions: conditions.table)
