@@ -44,7 +44,7 @@ def untold(page: str) -> dict[str, list[str]]:
     everything = told(page.splitlines())
     found = {}
     for title, lines in sections(page).items():
-        known = told(lines) if SUMMARY != title else everything
+        known = told(lines) if title != SUMMARY else everything
         texts = [match[0] for line in lines if not line.startswith("|") for match in _ESTIMATE.finditer(line)]
         found[title] = [text for text in dict.fromkeys(texts) if not estimates([text]) <= known]
     return {title: texts for title, texts in found.items() if texts}
