@@ -105,12 +105,9 @@ def state_steps(folders: Folders) -> list[Step]:
         *[
             step
             for task in TASKS
-            for step in (
-                _collect_unseen(folders, task),
-                _finetune(folders, DOWNSTREAM_TABLE, task),
-                _finetune(folders, AUXILIARY_TABLE, task),
-            )
+            for step in (_collect_unseen(folders, task), _finetune(folders, DOWNSTREAM_TABLE, task))
         ],
+        *[_finetune(folders, AUXILIARY_TABLE, task) for task in TASKS],
         *_generalisation(folders, STATE),
         _pictures(folders, "tray_play_state"),
         _pictures(folders, "tray_stitch_state"),

@@ -137,7 +137,8 @@ def _cells(
             sources[row.key] = row.source(runs)
         elif known is not None:
             cells[row.label] = known
-    return cells, sources
+    shown = {row.key for row in table.rows if row.label in cells}
+    return cells, {key: source for key, source in sources.items() if key in shown}
 
 
 def _to_json(table: Table, cells: Mapping[str, Cell], sources: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from study.images import IMAGE_ROWS, IMAGES_TABLE, ImageRow
 from study.sweeps import SweepRow
 
 CHAINING = "algorithm.relabel.chaining_ratio"
-# Training seeds of the rows that tell ours, cloning and the networks of ours without Q apart; three do not (docs/RESULTS.md).
+# Training seeds of the rows that are to tell ours, cloning and the networks of ours without Q apart: three left most of it open.
 SIX = tuple(range(6))
 
 

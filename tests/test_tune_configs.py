@@ -82,6 +82,19 @@ def test_the_main_result_is_of_the_reference_run() -> None:
         ("tray_play_10k_recipe", "tray_play_10k_no_bootstrap", "critic", {"bootstrap"}),
         ("tray_stitch_recipe", "tray_stitch_no_junctions", "relabel", {"junction_share"}),
         (
+            "tray_stitch_recipe_cloning",
+            "tray_stitch_no_links_cloning",
+            "relabel",
+            {
+                "chaining_ratio",
+                "chaining_window",
+                "chaining_neighbors",
+                "chaining_distance",
+                "chaining_entries",
+                "junction_share",
+            },
+        ),
+        (
             "tray_stitch_recipe",
             "tray_stitch_no_links",
             "relabel",

@@ -40,7 +40,8 @@ def facts(comparison: Comparison) -> list[str]:
     ]
     if study.git_commit:
         commits = study.git_commit.split("; ")  # more than one where a study was gone on with later
-        lines.append(f"Code {', '.join(commit[:12] for commit in commits)}")
+        short = [hash_[:12] + mark + rest for hash_, mark, rest in (commit.partition("-") for commit in commits)]
+        lines.append(f"Code {', '.join(short)}")
     if study.machine:
         lines.append(f"Machine {study.machine}")
     return lines

@@ -14,6 +14,7 @@ from am_ray.progress import progress_bar
 from am_ray.ray_session import ray_session
 from am_ray.stopping import StopRequest, stop_on_signals
 from am_ray.study_settings import SchedulerSettings
+from am_ray.tracking.origin import git_commit
 from am_ray.trials.folder_lock import HeldFolder, study_folder
 from am_ray.trials.process import STOP_FILE, TrialJob, open_tracker, result_of
 from am_ray.trials.trial import SUCCESS_RATE, Trial, TrialFolder, TrialResult, check_names
@@ -108,7 +109,8 @@ class _Study:
     ) -> None:
         self._trials, self._folder, self._stop, self._on_result = trials, folder, stop, on_result
         path, cwd = tuple(str(Path(entry).resolve()) for entry in sys.path if entry), str(Path.cwd())
-        self._jobs = {trial.name: TrialJob(trial, folder.resolve(), stage, tracked, path, cwd) for trial in trials}
+        commit = git_commit() or None
+        self._jobs = {t.name: TrialJob(t, folder.resolve(), stage, tracked, path, cwd, commit) for t in trials}
         self._files = {trial.name: TrialFolder(folder, trial.name) for trial in trials}
         found = {trial.name: self._files[trial.name].result(trial) for trial in trials}
         self._ended = {name: result for name, result in found.items() if result and result.status != "failed"}
@@ -206,9 +208,8 @@ class _Study:
         if result is None:
             if self._stop.signal is not None and not failed:
                 return
-            result = result_of(
-                files, trial, "failed" if failed else "stopped", self._last_error(files) if failed else None
-            )
+            status, error = ("failed", self._last_error(files)) if failed else ("stopped", None)
+            result = result_of(files, trial, status, error, git_commit=job.git_commit)
             files.write_result(trial, result)
             if job.tracked:
                 open_tracker(job).end("FAILED" if failed else "FINISHED")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from am_ray.stopping import StopRequest
+from am_ray.tracking.origin import git_commit, machine
 from am_ray.trials.evaluating import UnusableEnvironmentError, evaluate_checkpoint
 from am_ray.trials.folder_lock import locked
 from am_ray.trials.trial import Evaluated, Trial, TrialFolder, TrialResult
@@ -41,6 +42,7 @@ class TrialJob:
         tracked: Whether the trial logs to MLflow (through files; see `am_ray.tracking`).
         path: Of the driver's imports: user environments are found alike.
         cwd: Of the driver: relative paths mean the same, where it exists (a job's nodes have their own copy).
+        git_commit: Of the driver's code, which a job's nodes have a copy of that is no checkout.
     """
 
     trial: Trial
@@ -49,6 +51,7 @@ class TrialJob:
     tracked: bool
     path: tuple[str, ...]
     cwd: str
+    git_commit: str | None = None
 
 
 def run_trial(job: TrialJob, report: Report, *, isolated: bool = False) -> None:
@@ -84,6 +87,8 @@ class _Attempt:
         self._trial, self._files, self._stop, self._report = job.trial, files, stop, report
         self._isolated = isolated
         self._evaluations: list[Evaluated] = []
+        # Asked for now: files may change while it trains.
+        self._git_commit = git_commit() or job.git_commit
         self._tracker = open_tracker(job) if job.tracked else None
 
     def run(self) -> None:
@@ -154,17 +159,17 @@ class _Attempt:
         return last
 
     def _end(self, status: Any, error: str | None = None) -> TrialResult:
-        result = result_of(self._files, self._trial, status, error)
+        result = result_of(self._files, self._trial, status, error, git_commit=self._git_commit)
         self._files.write_result(self._trial, result)
         if self._tracker is not None:
             self._tracker.end("FAILED" if status == "failed" else "FINISHED")
         return result
 
 
-def result_of(files: TrialFolder, trial: Trial, status: Any, error: str | None = None) -> TrialResult:
+def result_of(
+    files: TrialFolder, trial: Trial, status: Any, error: str | None = None, *, git_commit: str | None
+) -> TrialResult:
     """The result of a trial that ends here, from its files."""
-    from am_ray.tracking.origin import git_commit, machine
-
     update, minutes, metrics = files.training()
     evaluations = files.evaluations()
     last = evaluations[-1] if evaluations else None
@@ -177,7 +182,7 @@ def result_of(files: TrialFolder, trial: Trial, status: Any, error: str | None =
         evaluation=None if last is None else last.record,
         checkpoint=None if last is None else str(files.path / last.checkpoint),
         error=error,
-        git_commit=git_commit() or None,
+        git_commit=git_commit,
         machine=machine(),
     )
 

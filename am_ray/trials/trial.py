@@ -70,8 +70,8 @@ class TrialResult:
         evaluation: Every episode of the last evaluation: ``env``, ``seed``, ``episodes``, ``max_steps``, ``tasks``.
         checkpoint: The one that was evaluated last.
         error: What made it fail.
-        git_commit: Of the code that ended it; None outside a checkout, and of trials before 2026-11-28.
-        machine: That it ended on, as for ``git_commit``.
+        git_commit: Of the code that ended it, of the driver where that was no checkout; None if this was none either, and of trials before 2026-11-28.
+        machine: The kind of machine that ended it: the trial's own, or the driver's if it was stopped or its process died.
     """
 
     name: str
@@ -95,10 +95,14 @@ class TrialResult:
 
 
 def origin_of(results: Sequence[TrialResult]) -> dict[str, str | None]:
-    """``git_commit`` and ``machine`` of a study: those of its trials, of which some may have been run earlier or elsewhere."""
+    """``git_commit`` and ``machine`` of a study: those of its trials, of which some may have been run earlier or elsewhere.
+
+    None if no trial tells; where some do not, "unknown" is among them.
+    """
+    found = {name: [getattr(result, name) for result in results] for name in ("git_commit", "machine")}
     return {
-        name: "; ".join(dict.fromkeys(found for result in results if (found := getattr(result, name)))) or None
-        for name in ("git_commit", "machine")
+        name: "; ".join(dict.fromkeys(value or "unknown" for value in values)) if any(values) else None
+        for name, values in found.items()
     }
 
 
@@ -151,7 +155,7 @@ class TrialFolder:
         if result.checkpoint is None:
             return result
         # The folder may have been moved since.
-        return dataclasses.replace(result, checkpoint=str(self.path / Path(result.checkpoint).name))
+        return dataclasses.replace(result, checkpoint=str(self.path.resolve() / Path(result.checkpoint).name))
 
     def write_result(self, trial: Trial, result: TrialResult) -> None:
         """Whole or not at all."""

@@ -15,6 +15,7 @@ from point_world import PointWorld
 
 from am_ray.pretraining import pretrain
 from am_ray.study_settings import EvaluationSettings
+from am_ray.tracking.origin import machine
 from am_ray.trials import Trial
 from am_ray.trials import process as process_module
 from am_ray.trials.evaluating import evaluate_checkpoint
@@ -63,6 +64,18 @@ def test_trials_are_evaluated_on_the_way(points: str, tmp_path: Path, every: int
     alone = pretrain(settings_for(points), run_name="alone", storage=tmp_path)
     result = result_of(trial, tmp_path)
     assert state_bytes(result) == state_bytes(replace(result, checkpoint=str(alone.checkpoint)))
+
+
+def test_a_trial_keeps_the_commit_that_it_began_with_or_its_drivers(
+    points: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = iter(["aaa", "later", ""])
+    monkeypatch.setattr("am_ray.trials.process.git_commit", lambda: next(commits))
+    for name, expected in (("a", "aaa"), ("b", "later"), ("copy", "driver's")):
+        trial = trial_for(name, settings_for(points, updates=5))
+        run_trial(replace(job_for(trial, tmp_path), git_commit="driver's"), lambda values: None)
+        found = result_of(trial, tmp_path)
+        assert (found.git_commit, found.machine) == (expected, machine())
 
 
 @pytest.mark.parametrize("changed", ["tasks", "episodes", "seed", "env", "env_kwargs", "max_steps"])

@@ -22,7 +22,8 @@ RESULT = TrialResult("a", "completed", 20, 0.1, {})
 def test_a_study_comes_from_where_its_trials_ended_whoever_writes_it_down_later() -> None:
     first, again = (replace(RESULT, git_commit=commit, machine="x, 2 CPUs") for commit in ("aaa", "bbb-dirty"))
     assert origin_of([first, again, first]) == {"git_commit": "aaa; bbb-dirty", "machine": "x, 2 CPUs"}
-    assert origin_of([RESULT]) == {"git_commit": None, "machine": None}
+    assert origin_of([RESULT, RESULT]) == {"git_commit": None, "machine": None}
+    assert origin_of([RESULT, first]) == {"git_commit": "unknown; aaa", "machine": "unknown; x, 2 CPUs"}
 
 
 def test_a_result_of_before_is_read_without_what_it_does_not_tell() -> None:
@@ -33,7 +34,9 @@ def test_a_result_of_before_is_read_without_what_it_does_not_tell() -> None:
     assert TrialResult.from_json(written) == RESULT
 
 
-def test_a_trial_that_was_moved_has_its_checkpoint_where_it_lies_now(points: str, tmp_path: Path) -> None:
+def test_a_trial_that_was_moved_has_its_checkpoint_where_it_lies_now(
+    points: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trial = trial_for("a", settings_for(points))
     before = TrialFolder(tmp_path / "before", "a")
     before.write_result(trial, replace(RESULT, checkpoint=str(before.path / "checkpoint-000000020")))
@@ -41,6 +44,8 @@ def test_a_trial_that_was_moved_has_its_checkpoint_where_it_lies_now(points: str
     found = TrialFolder(tmp_path / "after", "a").result(trial)
     assert found is not None
     assert found.checkpoint == str(tmp_path / "after" / "trials" / "a" / "checkpoint-000000020")
+    monkeypatch.chdir(tmp_path)
+    assert TrialFolder(Path("after"), "a").result(trial) == found
 
 
 def on(trial: Trial, dataset: str) -> Trial:
