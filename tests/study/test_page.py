@@ -17,12 +17,8 @@ SUMMARY = "In short"
 # Of rows of different tables, of other goals, or of arms that no table compares: section -> what its text gives of them.
 ELSEWHERE = {
     "Zero-shot goals from states": [
-        "+13 [+5, +21]",
-        "+13 [-17, +43]",
-        "+4 [-10, +17]",
-        "+0 [-5, +6]",
-        "78 [72, 83]",
-        "90 [86, 94]",
+        *("+6 [-10, +22]", "+4 [-6, +14]", "+6 [+1, +10]", "+4 [-0, +7]", "+5 [-10, +19]", "+1 [-7, +9]"),
+        *("+13 [+5, +21]", "+13 [-17, +43]", "+4 [-10, +17]", "+0 [-5, +6]", "78 [72, 83]", "90 [86, 94]"),
     ],
     "Few labelled episodes of a task": ["+1 [-6, +8]", "+0 [-8, +8]", "-3 [-13, +8]"],
     "A world that we did not write: PointMaze": ["74 [68, 80]", "62 [55, 68]", "66 [59, 72]", "64 [57, 70]"],
