@@ -65,7 +65,10 @@ TABLES = (
             SweepRow("far negatives alone, without Q", "tray_clumsy_far_negatives", acting="cloned_drawn"),
             SweepRow("behaviour cloning (GCBC)", "tray_clumsy_cloning"),
         ),
-        pairs=(("far negatives alone", "behaviour cloning (GCBC)"),),
+        pairs=(
+            ("far negatives alone", "behaviour cloning (GCBC)"),
+            ("far negatives alone", "far negatives alone, without Q"),
+        ),
     ),
     Table(
         "tray_uncut",
