@@ -70,7 +70,7 @@ class TrialResult:
         evaluation: Every episode of the last evaluation: ``env``, ``seed``, ``episodes``, ``max_steps``, ``tasks``.
         checkpoint: The one that was evaluated last.
         error: What made it fail.
-        git_commit: Of the code that ended it, of the driver where that was no checkout; None if this was none either, and of trials before 2026-11-28.
+        git_commit: Of the code that its last attempt began with, the driver's where that was no checkout; None if this was none either, and of trials before 2026-11-28.
         machine: The kind of machine that ended it: the trial's own, or the driver's if it was stopped or its process died.
     """
 
