@@ -229,6 +229,12 @@ def test_the_same_results_give_the_same_numbers(tmp_path: Path) -> None:
     assert {**one, "study": ""} == {**other, "study": ""}
 
 
+def test_all_commits_that_a_study_was_run_at_are_told(tmp_path: Path) -> None:
+    commits = f"{'a' * 40}; {'b' * 40}-dirty; unknown"
+    folder = write(tmp_path / "s", [cell("scratch", 25, 0, outcomes(3))], git_commit=commits)
+    assert f"Code {'a' * 12}, {'b' * 12}-dirty, unknown" in facts(compare(read_study(folder)))
+
+
 def test_a_study_that_was_stopped_early_is_not_read_as_whole(tmp_path: Path) -> None:
     cells = [cell(arm, 25, s, outcomes(3)) for s in range(2) for arm in ("scratch", "pretrained")]
     planned = [f"{arm}-n25-s{s}" for s in range(6) for arm in ("scratch", "pretrained")]

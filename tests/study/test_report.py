@@ -159,6 +159,19 @@ def test_of_a_row_run_here_and_published_the_one_with_more_seeds_stays(tmp_path:
     assert (row["seeds"], row["tasks"][TASK]["episodes"]) == ([0, 1], ["1111", "1111"])
 
 
+def test_a_source_that_no_row_has_any_more_is_not_published_again(tmp_path: Path) -> None:
+    seeds = episode_seeds(EVALUATION_SEED, TASK, 4)
+    write_sweep(tmp_path / "tray_play_10k", {(0.0, 0): "1111"}, seeds=seeds)
+    page, results = tmp_path / "page.md", tmp_path / "results"
+    write_report(tmp_path, results=results, page=page)
+    published = results / "tray_play_10k.json"
+    content = json.loads(published.read_text())
+    content["sweeps"]["gone"] = content["sweeps"]["tray_play_10k"]
+    published.write_text(json.dumps(content))
+    write_report(tmp_path, results=results, page=page)
+    assert list(json.loads(published.read_text())["sweeps"]) == ["tray_play_10k"]
+
+
 def test_image_policies_are_compared_by_seed_and_start_and_stay_as_published(tmp_path: Path) -> None:
     ours, by_cem, _, _, cloning, _ = IMAGE_ROWS
     for row, outcomes in ((ours, "1111" * 10), (by_cem, "1100" * 10), (cloning, "1000" * 10)):
