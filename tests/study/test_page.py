@@ -1,4 +1,4 @@
-"""The text of docs/RESULTS.md says of intervals what its tables say: a study that is run again changes these, and not the text.
+"""The text of docs/RESULTS.md, and README.md, say of intervals what the tables say: a study that is run again changes these, and not the text.
 
 An interval may be that of any row and task of its section: whether it is the right one is for the reader to see.
 """
@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "RESULTS.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "RESULTS.md"
+README = ROOT / "README.md"
 _NUMBER = r"([-+]?\d+(?:\.\d+)?)"
 _ESTIMATE = re.compile(rf"{_NUMBER} \[{_NUMBER}, {_NUMBER}\]")
 SUMMARY = "In short"
@@ -23,6 +25,8 @@ ELSEWHERE = {
     "Few labelled episodes of a task": ["+1 [-6, +8]", "+0 [-8, +8]", "-3 [-13, +8]"],
     "A world that we did not write: PointMaze": ["74 [68, 80]", "62 [55, 68]", "66 [59, 72]", "64 [57, 70]"],
 }
+# In README.md alone, and in no table of it.
+DEMO_FROM_IMAGES = {"2 [0, 8]", "16 [9, 26]", "6 [2, 15]"}
 
 
 def estimates(lines: list[str]) -> set[tuple[int, ...]]:
@@ -58,6 +62,13 @@ def untold(page: str) -> dict[str, list[str]]:
 
 def test_the_text_gives_no_interval_that_the_tables_do_not() -> None:
     assert untold(PAGE.read_text(encoding="utf-8")) == ELSEWHERE
+
+
+def test_the_readme_gives_no_interval_that_neither_its_tables_nor_the_results_do() -> None:
+    readme = README.read_text(encoding="utf-8").splitlines()
+    known = told(readme) | told(PAGE.read_text(encoding="utf-8").splitlines())
+    texts = [match[0] for line in readme if not line.startswith("|") for match in _ESTIMATE.finditer(line)]
+    assert {text for text in texts if not estimates([text]) <= known} == DEMO_FROM_IMAGES
 
 
 @pytest.mark.parametrize(
