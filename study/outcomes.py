@@ -29,7 +29,7 @@ class Cell:
         starts: Seeds of the evaluation episodes of each task; the same for every training seed.
         outcomes: Of each task, ``(seeds, starts)``: 1 success, 0 none, NaN an episode lost to the infrastructure.
         updates: Of training.
-        minutes: Of training, the mean over the seeds.
+        minutes: Of training, the mean over the seeds; rounded as docs/results/ has it.
     """
 
     seeds: tuple[int, ...]
@@ -73,7 +73,7 @@ def cell(trials: Sequence[Mapping[str, Any]], where: Mapping[str, Any]) -> Cell 
             name: np.array([_outcomes(trial["evaluation"]["tasks"][name]) for trial in alike]) for name in starts
         },
         updates=int(alike[0]["update"]),
-        minutes=float(np.mean([trial["minutes"] for trial in alike])),
+        minutes=_shown_minutes(float(np.mean([trial["minutes"] for trial in alike]))),
     )
 
 
@@ -104,7 +104,7 @@ def evaluated_cell(evaluations: Mapping[int, Mapping[str, Any]], *, updates: int
         name: np.concatenate([episode_row(evaluations[seed]["tasks"][name]["outcomes"]) for seed in seeds])
         for name in starts
     }
-    return Cell(seeds, starts, outcomes, updates, minutes)
+    return Cell(seeds, starts, outcomes, updates, _shown_minutes(minutes))
 
 
 def _asked(evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,6 +161,11 @@ def difference(one: Cell, other: Cell, task: str) -> DifferenceEstimate:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file's content; nothing if there is no such file."""
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def _shown_minutes(minutes: float) -> float:
+    """Rounded once, so that a table reads the same from a run and from what was published of it."""
+    return round(minutes, 2)
 
 
 def _starts(evaluation_seed: int, numbers: Mapping[str, int]) -> dict[str, tuple[int, ...]]:

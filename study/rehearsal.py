@@ -10,9 +10,10 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from study.plan import Folders, Step
-from study.report import PAGE
+from study.report import PAGE, README
 
 FOLDERS = Folders(Path("data/rehearsal"), Path("runs/rehearsal"))
 # A checkpoint on the way of a sweep is taken after a thousandth of the updates.
@@ -46,8 +47,8 @@ def rehearsed(step: Step) -> Step:
     return replace(step, command=(*command, *options, *settings, *untracked))
 
 
-def report_places(runs: Path) -> dict[str, Path]:
-    """Where `study.report.write_report` writes, in place of docs/: a copy of the page, and results of its own."""
+def report_places(runs: Path) -> dict[str, Any]:
+    """Where `study.report.write_report` writes, in place of docs/: copies of the pages, and results of its own."""
     report = runs / "report"
     report.mkdir(parents=True, exist_ok=True)
-    return {"results": report / "results", "page": Path(shutil.copy(PAGE, report))}
+    return {"results": report / "results", "pages": [Path(shutil.copy(page, report)) for page in (PAGE, README)]}

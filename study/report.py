@@ -18,11 +18,13 @@ from study.downstream import AUXILIARY_TABLE, DOWNSTREAM_TABLE, TASKS, downstrea
 from study.figures import ablation_figure, curves_figure, downstream_figure
 from study.outcomes import Cell, difference, published_cells, read_json
 from study.plan import PICTURES
+from study.summary import SUMMARIES, summary_lines
 from study.tables import TABLES, Table
 from study.texts import difference_text, rate_text, task_title
 
 RESULTS = Path("docs/results")
 PAGE = Path("docs/RESULTS.md")
+README = Path("README.md")
 
 # Tables of evaluations of one checkpoint each: name -> label of a line -> what `am-ray evaluate --json` wrote.
 EVALUATIONS: Mapping[str, Mapping[str, str]] = {
@@ -30,55 +32,79 @@ EVALUATIONS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def write_report(runs: Path, *, results: Path = RESULTS, page: Path = PAGE) -> list[Path]:
-    """Writes what can be said of the sweeps in ``runs``, and copies the pictures there; tables without a finished trial stay as they are.
+def write_report(runs: Path, *, results: Path = RESULTS, pages: Sequence[Path] = (PAGE, README)) -> list[Path]:
+    """Writes what can be said of the sweeps in ``runs``, and copies the pictures there; what was not run there stays as ``results`` has it.
 
     Returns:
         The files written.
     """
     results.mkdir(parents=True, exist_ok=True)
+    shown: dict[str, str] = {}
+    written = [*_tables(runs, results, shown), *_evaluations(runs, results, shown), *_downstream(runs, results, shown)]
+    summaries = {name: summary_lines(contrasts, results) for name, contrasts in SUMMARIES.items()}
+    shown |= {name: "\n".join(lines) for name, lines in summaries.items() if lines}
+    written += [Path(shutil.copy(path, results)) for path in sorted((runs / PICTURES).glob("*"))]
+    for page in pages:
+        if page.exists() and shown:
+            page.write_text(placed(page.read_text(encoding="utf-8"), shown), encoding="utf-8")
+            written.append(page)
+    return written
+
+
+def _tables(runs: Path, results: Path, shown: dict[str, str]) -> list[Path]:
+    """Adds the text of the tables over training seeds to ``shown``, and writes the data and figures of those that were run."""
     written = []
     for table in TABLES:
         found = {row.label: row.cell(runs) for row in table.rows}
-        if not any(found.values()):
-            continue
-        data = results / f"{table.name}.json"
+        data, picture = results / f"{table.name}.json", results / f"{table.name}.png"
         cells, sources = _cells(table, found, runs, read_json(data))
-        data.write_text(json.dumps(_to_json(table, cells, sources), indent=1) + "\n", encoding="utf-8")
-        picture = results / f"{table.name}.png"
-        if table.has_curves:
-            curves_figure(curves_of(cells), picture)
-        else:
-            ablation_figure(cells, picture)
-        written += [data, picture]
-        if page.exists():
-            shown = curves_markdown(cells) if table.has_curves else markdown(cells, table.pairs)
-            page.write_text(_placed(page.read_text(encoding="utf-8"), table.name, shown), encoding="utf-8")
+        if not cells:
+            continue
+        shown[table.name] = curves_markdown(cells) if table.has_curves else markdown(cells, table.pairs)
+        if any(found.values()):
+            data.write_text(json.dumps(_to_json(table, cells, sources), indent=1) + "\n", encoding="utf-8")
+            if table.has_curves:
+                curves_figure(curves_of(cells), picture)
+            else:
+                ablation_figure(cells, picture)
+            written += [data, picture]
+    return written
+
+
+def _evaluations(runs: Path, results: Path, shown: dict[str, str]) -> list[Path]:
+    """The same of evaluations of one checkpoint each."""
+    written = []
     for name, files in EVALUATIONS.items():
-        lines = _evaluation_lines(name, {label: runs / file for label, file in files.items()}, results)
-        if not lines:
-            continue
-        written.append(results / f"{name}.json")
-        if page.exists():
-            text = _placed(page.read_text(encoding="utf-8"), name, "\n".join(lines))
-            page.write_text(text, encoding="utf-8")
-    for name in (DOWNSTREAM_TABLE, AUXILIARY_TABLE):
-        found_tasks = read_comparisons(runs, name)
-        if not found_tasks:
-            continue
         data = results / f"{name}.json"
-        known = read_json(data) | found_tasks
+        published = read_json(data)
+        found = {label: read_json(runs / file) for label, file in files.items()}
+        known = {label: found[label] or published.get(label) for label in files}
+        told = {label: content for label, content in known.items() if content}
+        if told:
+            shown[name] = "\n".join(_evaluation_lines(told))
+        if any(found.values()):
+            data.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+            written.append(data)
+    return written
+
+
+def _downstream(runs: Path, results: Path, shown: dict[str, str]) -> list[Path]:
+    """The same of fine-tuning."""
+    written = []
+    for name in (DOWNSTREAM_TABLE, AUXILIARY_TABLE):
+        found = read_comparisons(runs, name)
+        data = results / f"{name}.json"
+        known = read_json(data) | found
         comparisons = {task: known[task] for task in TASKS if task in known}
-        data.write_text(json.dumps(comparisons, indent=1) + "\n", encoding="utf-8")
-        written.append(data)
-        if name == DOWNSTREAM_TABLE:  # the other one is of a single number of episodes
+        if comparisons:
+            shown[name] = "\n".join(downstream_lines(comparisons))
+        if found:
+            data.write_text(json.dumps(comparisons, indent=1) + "\n", encoding="utf-8")
+            written.append(data)
+        if found and name == DOWNSTREAM_TABLE:  # the other one is of a single number of episodes
             written.append(results / f"{name}.png")
             downstream_figure(comparisons, written[-1])
-        if page.exists():
-            text = _placed(page.read_text(encoding="utf-8"), name, "\n".join(downstream_lines(comparisons)))
-            page.write_text(text, encoding="utf-8")
-    written += [Path(shutil.copy(path, results)) for path in sorted((runs / PICTURES).glob("*"))]
-    return [*written, page] if written and page.exists() else written
+    return written
 
 
 def markdown(cells: Mapping[str, Cell], pairs: Sequence[tuple[str, str]] = ()) -> str:
@@ -103,19 +129,10 @@ def markdown(cells: Mapping[str, Cell], pairs: Sequence[tuple[str, str]] = ()) -
     return "\n".join(lines)
 
 
-def _evaluation_lines(name: str, files: Mapping[str, Path], results: Path) -> list[str]:
-    """The table's lines, and its numbers as one file beside the others; nothing if none was evaluated."""
-    if not any(path.exists() for path in files.values()):
-        return []
-    published = read_json(results / f"{name}.json")
-    found = {
-        label: read_json(path) or published[label]
-        for label, path in files.items()
-        if path.exists() or label in published
-    }
-    (results / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+def _evaluation_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each evaluation, by its label."""
     tasks = list(next(iter(found.values()))["tasks"])
-    lines = [f"| | {' | '.join(task.replace('_', ' ') for task in tasks)} |", "|---" * (len(tasks) + 1) + "|"]
+    lines = [f"| | {' | '.join(map(task_title, tasks))} |", "|---" * (len(tasks) + 1) + "|"]
     for label, content in found.items():
         rates = [
             rate_text(content["tasks"][task]["success_rate"], content["tasks"][task]["interval"]) for task in tasks
@@ -153,7 +170,7 @@ def _cell_json(found: Cell) -> dict[str, Any]:
     return {
         "seeds": list(found.seeds),
         "updates": found.updates,
-        "minutes": round(found.minutes, 2),
+        "minutes": found.minutes,
         "tasks": {
             task: {
                 "success_rate": round(found.rate(task), 4),
@@ -167,7 +184,10 @@ def _cell_json(found: Cell) -> dict[str, Any]:
     }
 
 
-def _placed(text: str, name: str, table: str) -> str:
-    begin, end = f"<!-- table {name} -->", f"<!-- end {name} -->"
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    return pattern.sub(lambda _: f"{begin}\n{table}\n{end}", text)
+def placed(text: str, shown: Mapping[str, str]) -> str:
+    """A page with tables, by name, between their markers; those without markers there are left out."""
+    for name, table in shown.items():
+        begin, end = f"<!-- table {name} -->", f"<!-- end {name} -->"
+        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+        text = pattern.sub(lambda _, block=f"{begin}\n{table}\n{end}": block, text)  # type: ignore[misc]
+    return text

@@ -11,8 +11,22 @@ def rate_text(rate: float, interval: Sequence[float]) -> str:
 
 
 def difference_text(mean: float, interval: Sequence[float]) -> str:
-    """``+11 [+4, +17]``."""
-    return f"{100 * mean:+.0f} [{100 * interval[0]:+.0f}, {100 * interval[1]:+.0f}]"
+    """``+11 [+4, +17]``; an end that is next to 0 keeps its side: ``+7 [+0.03, +14]``."""
+    return f"{_points(mean)} [{_end(interval[0])}, {_end(interval[1])}]"
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share):+d}" if round(100 * share) else "0"
+
+
+def _end(share: float) -> str:
+    """To the first digit that is not 0, hundredths at the most."""
+    for digits in (1, 2):
+        if not round(100 * share):
+            text = f"{100 * share:+.{digits}f}"
+            if float(text):
+                return text
+    return _points(share)
 
 
 def task_title(task: str) -> str:

@@ -6,9 +6,12 @@ An interval may be that of any row and task of its section: whether it is the ri
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+
+from study.report import RESULTS, write_report
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "RESULTS.md"
@@ -58,6 +61,13 @@ def untold(page: str) -> dict[str, list[str]]:
         texts = [match[0] for line in lines if not line.startswith("|") for match in _ESTIMATE.finditer(line)]
         found[title] = [text for text in dict.fromkeys(texts) if not estimates([text]) <= known]
     return {title: texts for title, texts in found.items() if texts}
+
+
+def test_the_tables_are_those_of_the_published_results(tmp_path: Path) -> None:
+    copies = [Path(shutil.copy(page, tmp_path)) for page in (PAGE, README)]
+    assert write_report(tmp_path / "nothing was run", results=ROOT / RESULTS, pages=copies) == copies
+    for page, copy in zip((PAGE, README), copies, strict=True):
+        assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
 
 
 def test_the_text_gives_no_interval_that_the_tables_do_not() -> None:

@@ -151,6 +151,6 @@ def test_the_table_by_distance_counts_each_goal_once() -> None:
         f"4 to 6 cells ({40 - near.sum() - far.sum()})",
         f"7 or more cells ({far.sum()})",
     ]
-    assert table[2:] == [["100", "0", "0"], ["0", "0", "100"], ["+100", "+0", "-100"]]
+    assert table[2:] == [["100", "0", "0"], ["0", "0", "100"], ["+100", "0", "-100"]]
     assert distances.min() >= 1
     assert distances.max() <= 11

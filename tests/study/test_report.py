@@ -55,7 +55,7 @@ def test_the_report_fills_its_place_in_the_page_and_nothing_else(tmp_path: Path)
     write_sweep(tmp_path / "tray_stitch_no_links", chained | {(0.0, 0): "0100" * 5})
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- table tray_stitch -->\nold\n<!-- end tray_stitch -->\nafter\n")
-    written = write_report(tmp_path, results=tmp_path / "results", page=page)
+    written = write_report(tmp_path, results=tmp_path / "results", pages=[page])
     text = page.read_text()
     assert text.startswith("before\n<!-- table tray_stitch -->\n| | instance grasping |")
     assert text.endswith("<!-- end tray_stitch -->\nafter\n")
@@ -81,7 +81,7 @@ def test_downstream_studies_have_a_line_for_each_number_of_episodes(tmp_path: Pa
     (folder / "comparison.json").write_text(json.dumps(content))
     page = tmp_path / "page.md"
     page.write_text("<!-- table downstream -->\n<!-- end downstream -->\n")
-    written = write_report(tmp_path, results=tmp_path / "results", page=page)
+    written = write_report(tmp_path, results=tmp_path / "results", pages=[page])
     assert [path.name for path in written] == ["downstream.json", "downstream.png", "page.md"]
     banana = [
         "| grasp banana | 25 | 3 | 0 [0, 50] |  |  |",
@@ -96,7 +96,7 @@ def test_downstream_studies_have_a_line_for_each_number_of_episodes(tmp_path: Pa
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "downstream_box").mkdir(parents=True)
     folder.rename(elsewhere / "downstream_box" / "comparison")
-    write_report(elsewhere, results=tmp_path / "results", page=page)
+    write_report(elsewhere, results=tmp_path / "results", pages=[page])
     box = [line.replace("banana", "box") for line in banana]
     assert page.read_text().splitlines()[3:-1] == [*box, *banana]
 
@@ -108,7 +108,7 @@ def test_evaluations_under_other_conditions_have_a_table_of_their_own(tmp_path: 
         (tmp_path / STATE.file(condition)).write_text(json.dumps({"tasks": rates}))
     page = tmp_path / "page.md"
     page.write_text("<!-- table generalisation_state -->\n<!-- end generalisation_state -->\n")
-    written = write_report(tmp_path, results=tmp_path / "results", page=page)
+    written = write_report(tmp_path, results=tmp_path / "results", pages=[page])
     assert [path.name for path in written] == ["generalisation_state.json", "page.md"]
     assert "| as in the data, five objects | 50 [10, 90] |\n| 4 objects | 50 [10, 90] |" in page.read_text()
     assert json.loads(written[0].read_text())["4 objects"]["tasks"] == rates
@@ -117,7 +117,7 @@ def test_evaluations_under_other_conditions_have_a_table_of_their_own(tmp_path: 
 def test_pictures_are_copied_from_the_runs(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "policy_panels.png").write_bytes(b"png")
-    written = write_report(tmp_path, results=tmp_path / "results", page=tmp_path / "none.md")
+    written = write_report(tmp_path, results=tmp_path / "results", pages=[tmp_path / "none.md"])
     assert written == [tmp_path / "results" / "policy_panels.png"]
     assert written[0].read_bytes() == b"png"
 
@@ -135,12 +135,12 @@ def test_a_row_that_was_not_run_here_stays_as_published(tmp_path: Path) -> None:
     write_sweep(tmp_path / "both" / "tray_play_10k_cloning", {(0.0, 0): "1000", (0.0, 1): "0010"}, seeds=seeds)
     page, results = tmp_path / "page.md", tmp_path / "results"
     page.write_text("<!-- table tray_play_10k --><!-- end tray_play_10k -->")
-    write_report(tmp_path / "both", results=results, page=page)
+    write_report(tmp_path / "both", results=results, pages=[page])
     both, text = (results / "tray_play_10k.json").read_text(), page.read_text()
 
     (tmp_path / "here").mkdir()
     shutil.copytree(tmp_path / "both" / "tray_play_10k", tmp_path / "here" / "tray_play_10k")
-    write_report(tmp_path / "here", results=results, page=page)
+    write_report(tmp_path / "here", results=results, pages=[page])
     assert ((results / "tray_play_10k.json").read_text(), page.read_text()) == (both, text)
 
 
@@ -152,7 +152,7 @@ def test_of_a_row_run_here_and_published_the_one_with_more_seeds_stays(tmp_path:
     other = tmp_path / "short" / "tray_play_10k" / "results.json"
     other.write_text(other.read_text().replace('"abc"', '"def"'))
     for runs in ("long", "short"):
-        write_report(tmp_path / runs, results=results, page=page)
+        write_report(tmp_path / runs, results=results, pages=[page])
     content = json.loads((results / "tray_play_10k.json").read_text())
     assert content["sweeps"]["tray_play_10k"]["git_commit"] == "abc"
     (row,) = content["rows"].values()
@@ -163,12 +163,12 @@ def test_a_source_that_no_row_has_any_more_is_not_published_again(tmp_path: Path
     seeds = episode_seeds(EVALUATION_SEED, TASK, 4)
     write_sweep(tmp_path / "tray_play_10k", {(0.0, 0): "1111"}, seeds=seeds)
     page, results = tmp_path / "page.md", tmp_path / "results"
-    write_report(tmp_path, results=results, page=page)
+    write_report(tmp_path, results=results, pages=[page])
     published = results / "tray_play_10k.json"
     content = json.loads(published.read_text())
     content["sweeps"]["gone"] = content["sweeps"]["tray_play_10k"]
     published.write_text(json.dumps(content))
-    write_report(tmp_path, results=results, page=page)
+    write_report(tmp_path, results=results, pages=[page])
     assert list(json.loads(published.read_text())["sweeps"]) == ["tray_play_10k"]
 
 
@@ -183,7 +183,7 @@ def test_image_policies_are_compared_by_seed_and_start_and_stay_as_published(tmp
             log.write_text(f'{{"update": 1, "seconds": 1}}\n{{"update": {100 + seed}, "seconds": 90.0}}\n')
     page, results = tmp_path / "page.md", tmp_path / "results"
     page.write_text("<!-- table tray_play_images --><!-- end tray_play_images -->")
-    write_report(tmp_path / "a", results=results, page=page)
+    write_report(tmp_path / "a", results=results, pages=[page])
     text = page.read_text()
     assert re.search(r"\| Actionable Models \| 100 \[.*\| 2 \| 40 \| 100 \| 1.5 min \|", text)
     assert "| *Actionable Models - acting by CEM* | +50 [" in text
@@ -191,7 +191,7 @@ def test_image_policies_are_compared_by_seed_and_start_and_stay_as_published(tmp
 
     shutil.copytree(tmp_path / "a" / ours.folder(0), tmp_path / "b" / ours.folder(0))
     write_evaluation(tmp_path / "b" / ours.evaluation(0), "0000" * 10)  # fewer seeds than published
-    write_report(tmp_path / "b", results=results, page=page)
+    write_report(tmp_path / "b", results=results, pages=[page])
     assert page.read_text() == text
     assert (
         json.loads((results / "tray_play_images.json").read_text())["sweeps"]["actionable_models_cem"]["acting"]
@@ -220,11 +220,11 @@ def test_a_sweeps_networks_acting_otherwise_are_a_row_beside_it(tmp_path: Path) 
     write_sweep(tmp_path / "tray_stitch_recipe", {(0.7, 0): "1111", (0.7, 1): "1110"}, seeds=seeds)
     page, results = tmp_path / "page.md", tmp_path / "results"
     page.write_text("<!-- table tray_stitch --><!-- end tray_stitch -->")
-    write_report(tmp_path, results=results, page=page)
+    write_report(tmp_path, results=results, pages=[page])
     assert "without Q" not in page.read_text()
     (row,) = [row for row in SWEEP_ROWS if row.key == "tray_stitch_recipe_cloned_drawn"]
     write_evaluation(tmp_path / row.evaluation(1), "1000", acting="cloned_drawn")
-    write_report(tmp_path, results=results, page=page)
+    write_report(tmp_path, results=results, pages=[page])
     assert "| acting by the cloning head, without Q | 25 [" in page.read_text()
     assert "*Actionable Models, linked goals - acting by the cloning head, without Q* | +50 [" in page.read_text()
     assert json.loads((results / "tray_stitch.json").read_text())["sweeps"][row.key]["acting"] == "cloned_drawn"

@@ -1,0 +1,80 @@
+"""What the tables of several data sets say of one question, side by side: rows of docs/results/, compared once more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from am_ray.comparison.resampling import holm
+from study.outcomes import difference, published_cells, read_json
+from study.texts import difference_text, task_title
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A line: the rows ``one`` and ``other`` of a table, told as ``label``."""
+
+    label: str
+    table: str
+    one: str
+    other: str
+
+
+OURS, CLONING = "Actionable Models", "behaviour cloning (GCBC)"
+LINKED = f"{OURS}, linked goals"
+WITHOUT_Q = "acting by the cloning head, without Q"
+SUMMARIES: Mapping[str, tuple[Contrast, ...]] = {
+    "over_cloning": (
+        Contrast("whole tasks, near an expert", "tray_play_10k", OURS, CLONING),
+        Contrast("whole tasks, far from an expert", "tray_clumsy", "far negatives alone", CLONING),
+        Contrast("uncut play", "tray_uncut", OURS, CLONING),
+        Contrast("uncut play, about equal minutes", "tray_uncut", OURS, f"{CLONING}, 2.5 times the updates"),
+        Contrast("pieces to be joined", "tray_stitch", LINKED, f"{CLONING}, linked goals"),
+        Contrast(
+            "pieces to be joined, about equal minutes",
+            "tray_stitch",
+            LINKED,
+            f"{CLONING}, linked goals, 35,000 updates",
+        ),
+        Contrast("images, to cloning by the likelier gripper", "tray_play_images", OURS, CLONING),
+    ),
+    "over_own_head": (
+        Contrast("whole tasks, near an expert", "tray_play_10k", OURS, WITHOUT_Q),
+        Contrast(
+            "whole tasks, far from an expert", "tray_clumsy", "far negatives alone", "far negatives alone, without Q"
+        ),
+        Contrast("uncut play", "tray_uncut", OURS, WITHOUT_Q),
+        Contrast("pieces to be joined", "tray_stitch", LINKED, WITHOUT_Q),
+    ),
+}
+
+
+def summary_lines(contrasts: tuple[Contrast, ...], results: Path) -> list[str]:
+    """The table; nothing if none of its rows is published.
+
+    Bold: the interval leaves 0 out. A star: after Holm's correction over the line's tasks, too.
+    """
+    lines = []
+    for contrast in contrasts:
+        cells = published_cells(read_json(results / f"{contrast.table}.json"))
+        one, other = cells.get(contrast.one), cells.get(contrast.other)
+        if one is None or other is None:
+            continue
+        found = {task: difference(one, other, task) for task in one.outcomes}
+        if not lines:
+            lines = [f"| | {' | '.join(map(task_title, found))} | seeds |", "|---" * (len(found) + 2) + "|"]
+        adjusted = holm([estimate.p for estimate in found.values()])
+        shown = [
+            _marked(difference_text(estimate.mean, estimate.interval), estimate.p, p)
+            for estimate, p in zip(found.values(), adjusted, strict=True)
+            if estimate.mean is not None
+        ]
+        seeds = len(set(one.seeds) & set(other.seeds))
+        lines.append(f"| {contrast.label} | {' | '.join(shown)} | {seeds} |")
+    return lines
+
+
+def _marked(text: str, p: float | None, adjusted: float | None) -> str:
+    star = "\\*" if adjusted is not None and adjusted < 0.05 else ""
+    return f"**{text}**{star}" if p is not None and p < 0.05 else text
