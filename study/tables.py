@@ -38,6 +38,8 @@ TABLES = (
             SweepRow("with goal chaining", "tray_play", {CHAINING: 0.1}),
             SweepRow("goal chaining, no negatives", "tray_play_no_negatives", {CHAINING: 0.1}),
             SweepRow("neither: hindsight Q-learning", "tray_play_no_negatives", {CHAINING: 0.0}),
+            SweepRow("the paper's equation to the letter", "tray_play_paper", {CHAINING: 0.5}),
+            SweepRow("the paper's equation, no chaining", "tray_play_paper", {CHAINING: 0.0}),
             SweepRow("behaviour cloning (GCBC)", "tray_play_cloning"),
             SweepRow("behaviour cloning (GCBC), its gripper drawn", "tray_play_cloning", acting="drawn"),
         ),

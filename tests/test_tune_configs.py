@@ -75,6 +75,15 @@ def test_the_main_result_is_of_the_reference_run() -> None:
     assert ours.training.updates == reference.training.updates
 
 
+def test_the_papers_row_has_its_objective_and_the_other_rows_networks() -> None:
+    row, paper, ours = (loaded(FOLDER / f"{name}.yaml") for name in ("study/tray_play_paper", "paper", "study/tray_play"))
+    for part in ("critic", "relabel", "cem"):
+        assert getattr(row.algorithm, part) == getattr(paper.algorithm, part)
+    for part in ("model", "optimization"):
+        assert getattr(row.algorithm, part) == getattr(ours.algorithm, part)
+    assert row.evaluation == ours.evaluation and row.training.updates == ours.training.updates
+
+
 @pytest.mark.parametrize(
     ("name", "control", "section", "settings"),
     [
