@@ -9,16 +9,19 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from study.conditions import CONDITIONS
-from study.curves import curves_markdown, curves_of
+from study.curves import CurveRow, curves_markdown, curves_of
 from study.downstream import AUXILIARY_TABLE, DOWNSTREAM_TABLE, TASKS, downstream_lines, read_comparisons
 from study.figures import ablation_figure, curves_figure, downstream_figure
+from study.images import ImageRow
 from study.outcomes import Cell, difference, published_cells, read_json
 from study.plan import PICTURES
 from study.summary import SUMMARIES, summary_lines
+from study.sweeps import SweepRow
 from study.tables import TABLES, Table
 from study.texts import difference_text, rate_text, task_title
 
@@ -154,8 +157,26 @@ def _cells(
             sources[row.key] = row.source(runs)
         elif known is not None:
             cells[row.label] = known
+    for (
+        row
+    ) in table.rows:  # how long networks trained does not depend on how they act, nor on which seeds of them were asked
+        trained = cells.get(_trained(row, table))
+        if row.label in cells and trained is not None:
+            cells[row.label] = replace(cells[row.label], minutes=trained.minutes)
     shown = {row.key for row in table.rows if row.label in cells}
     return cells, {key: source for key, source in sources.items() if key in shown}
+
+
+def _trained(row: SweepRow | ImageRow | CurveRow, table: Table) -> str:
+    """The label of the row that shows the same networks acting as they were trained to; its own if there is none."""
+    if isinstance(row, SweepRow) and row.acting is not None:
+        same = [
+            one.label
+            for one in table.rows
+            if isinstance(one, SweepRow) and (one.sweep, one.acting) == (row.sweep, None)
+        ]
+        return same[0] if same else row.label
+    return row.label
 
 
 def _to_json(table: Table, cells: Mapping[str, Cell], sources: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,26 +26,31 @@ LINKED = f"{OURS}, linked goals"
 WITHOUT_Q = "acting by the cloning head, without Q"
 SUMMARIES: Mapping[str, tuple[Contrast, ...]] = {
     "over_cloning": (
-        Contrast("whole tasks, near an expert", "tray_play_10k", OURS, CLONING),
-        Contrast("whole tasks, far from an expert", "tray_clumsy", "far negatives alone", CLONING),
-        Contrast("uncut play", "tray_uncut", OURS, CLONING),
-        Contrast("uncut play, about equal minutes", "tray_uncut", OURS, f"{CLONING}, 2.5 times the updates"),
-        Contrast("pieces to be joined", "tray_stitch", LINKED, f"{CLONING}, linked goals"),
+        Contrast("whole tasks, near an expert's (tray_play)", "tray_play_10k", OURS, CLONING),
+        Contrast("far from an expert's (tray_clumsy), far negatives", "tray_clumsy", "far negatives alone", CLONING),
+        Contrast("uncut play (tray_uncut)", "tray_uncut", OURS, CLONING),
         Contrast(
-            "pieces to be joined, about equal minutes",
+            "the same, cloning with 2.5 times the updates", "tray_uncut", OURS, f"{CLONING}, 2.5 times the updates"
+        ),
+        Contrast("pieces to be joined (tray_stitch)", "tray_stitch", LINKED, f"{CLONING}, linked goals"),
+        Contrast(
+            "the same, cloning with 1.75 times the updates",
             "tray_stitch",
             LINKED,
             f"{CLONING}, linked goals, 35,000 updates",
         ),
-        Contrast("images, to cloning by the likelier gripper", "tray_play_images", OURS, CLONING),
+        Contrast("images; neither draws its gripper", "tray_play_images", OURS, CLONING),
     ),
     "over_own_head": (
-        Contrast("whole tasks, near an expert", "tray_play_10k", OURS, WITHOUT_Q),
+        Contrast("whole tasks, near an expert's (tray_play)", "tray_play_10k", OURS, WITHOUT_Q),
         Contrast(
-            "whole tasks, far from an expert", "tray_clumsy", "far negatives alone", "far negatives alone, without Q"
+            "far from an expert's (tray_clumsy), far negatives",
+            "tray_clumsy",
+            "far negatives alone",
+            "far negatives alone, without Q",
         ),
-        Contrast("uncut play", "tray_uncut", OURS, WITHOUT_Q),
-        Contrast("pieces to be joined", "tray_stitch", LINKED, WITHOUT_Q),
+        Contrast("uncut play (tray_uncut)", "tray_uncut", OURS, WITHOUT_Q),
+        Contrast("pieces to be joined (tray_stitch)", "tray_stitch", LINKED, WITHOUT_Q),
     ),
 }
 

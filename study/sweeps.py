@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from study.outcomes import Cell, cell, evaluated_cell, evaluation_source, read_json, read_sweep
@@ -52,10 +51,7 @@ class SweepRow:
         if self.acting is None or found is None:
             return found
         evaluations = self._evaluations(runs)
-        minutes = [
-            trial["minutes"] for trial in read_sweep(runs / self.sweep) if trial["values"]["seed"] in evaluations
-        ]
-        return evaluated_cell(evaluations, updates=found.updates, minutes=mean(minutes)) if evaluations else None
+        return evaluated_cell(evaluations, updates=found.updates, minutes=found.minutes) if evaluations else None
 
     def source(self, runs: Path) -> dict[str, Any]:
         """Where the numbers come from; the commit and the machine are those of the training."""
