@@ -1,7 +1,7 @@
 """`python -m study`: the studies behind docs/RESULTS.md (`make study`; with ``--images``: `make study-images`).
 
-Hours. Stop it when you like; the same command goes on. With ``--report`` it runs nothing and writes the tables and figures of what
-has been run so far; a study ends with that, too. With ``--rehearse`` every step is small, and nothing that is published is touched.
+Hours. Stop it when you like; the same command goes on. With ``--report`` it runs nothing, says of what has been run so far whether it
+came out as published, and writes its tables and figures; a study ends with that, too. With ``--rehearse`` every step is small, and nothing that is published is touched.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 
 from study.plan import Folders, Step, image_steps, state_steps
 from study.rehearsal import FOLDERS, rehearsed, report_places
-from study.report import write_report
+from study.report import RESULTS, write_report
+from study.reproduction import reproduction_lines
 
 STUDY = Folders(Path("data"), Path("runs/study"))
 
@@ -54,6 +55,8 @@ def main() -> int:
                 return status
     if not args.list:
         places = report_places(folders.runs) if args.rehearse else {}
+        for line in reproduction_lines(folders.runs, places.get("results", RESULTS)):
+            print(line)
         for path in write_report(folders.runs, **places):
             print(path)
     return 0

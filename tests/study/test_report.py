@@ -18,6 +18,7 @@ from study.images import IMAGE_ROWS
 from study.outcomes import cell, difference, read_sweep
 from study.plan import EVALUATION_SEED
 from study.report import markdown, write_report
+from study.reproduction import reproduction_lines
 from study.sweeps import SweepRow
 from study.tables import CHAINING, TABLES
 from tests.study.runs import TASK, write_evaluation, write_sweep
@@ -157,6 +158,19 @@ def test_of_a_row_run_here_and_published_the_one_with_more_seeds_stays(tmp_path:
     assert content["sweeps"]["tray_play_10k"]["git_commit"] == "abc"
     (row,) = content["rows"].values()
     assert (row["seeds"], row["tasks"][TASK]["episodes"]) == ([0, 1], ["1111", "1111"])
+
+
+def test_what_was_run_is_told_from_what_was_published_episode_by_episode(tmp_path: Path) -> None:
+    seeds, results = episode_seeds(EVALUATION_SEED, TASK, 4), tmp_path / "results"
+    before = {(0.0, 0): "11-1", (0.0, 1): "1010"}
+    write_sweep(tmp_path / "before" / "tray_play_10k", before, seeds=seeds)
+    write_report(tmp_path / "before", results=results, pages=[])
+    row = "tray_play_10k, by CEM, without the auxiliary cloning loss"
+    assert reproduction_lines(tmp_path / "before", results) == [f"{row}: 8 episodes end as published"]
+    write_sweep(tmp_path / "now" / "tray_play_10k", {(0.0, 1): "0011", (0.0, 2): "0000"}, seeds=seeds)
+    assert reproduction_lines(tmp_path / "now", results) == [f"{row}: 2 of 4 episodes end differently than published"]
+    write_sweep(tmp_path / "others" / "tray_play_10k", before)  # other starts
+    assert reproduction_lines(tmp_path / "others", results) == []
 
 
 def test_a_source_that_no_row_has_any_more_is_not_published_again(tmp_path: Path) -> None:
