@@ -76,7 +76,9 @@ def test_the_main_result_is_of_the_reference_run() -> None:
 
 
 def test_the_papers_row_has_its_objective_and_the_other_rows_networks() -> None:
-    row, paper, ours = (loaded(FOLDER / f"{name}.yaml") for name in ("study/tray_play_paper", "paper", "study/tray_play"))
+    row, paper, ours = (
+        loaded(FOLDER / f"{name}.yaml") for name in ("study/tray_play_paper", "paper", "study/tray_play")
+    )
     for part in ("critic", "relabel", "cem"):
         assert getattr(row.algorithm, part) == getattr(paper.algorithm, part)
     for part in ("model", "optimization"):
