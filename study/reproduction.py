@@ -40,7 +40,7 @@ def _differing(run: Cell, known: Cell) -> tuple[int, int]:
     for seed in set(run.seeds) & set(known.seeds):
         for task, starts in run.starts.items():
             if known.starts.get(task) == starts:
-                pair = [one.outcomes[task][one.seeds.index(seed)] for one in (run, known)]
-                differing += int(np.sum(~np.isclose(*pair, equal_nan=True)))
+                here, there = (one.outcomes[task][one.seeds.index(seed)] for one in (run, known))
+                differing += int(np.sum(~np.isclose(here, there, equal_nan=True)))
                 number += len(starts)
     return differing, number

@@ -60,7 +60,7 @@ def summary_lines(contrasts: tuple[Contrast, ...], results: Path) -> list[str]:
 
     Bold: the interval leaves 0 out. A star: after Holm's correction over the line's tasks, too.
     """
-    lines = []
+    lines: list[str] = []
     for contrast in contrasts:
         cells = published_cells(read_json(results / f"{contrast.table}.json"))
         one, other = cells.get(contrast.one), cells.get(contrast.other)
