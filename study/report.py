@@ -208,7 +208,10 @@ def _cell_json(found: Cell) -> dict[str, Any]:
 def placed(text: str, shown: Mapping[str, str]) -> str:
     """A page with tables, by name, between their markers; those without markers there are left out."""
     for name, table in shown.items():
-        begin, end = f"<!-- table {name} -->", f"<!-- end {name} -->"
-        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        text = pattern.sub(lambda _, block=f"{begin}\n{table}\n{end}": block, text)  # type: ignore[misc]
+        text = _between(text, f"<!-- table {name} -->", f"<!-- end {name} -->", table)
     return text
+
+
+def _between(text: str, begin: str, end: str, block: str) -> str:
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    return pattern.sub(lambda _: f"{begin}\n{block}\n{end}", text)
