@@ -29,6 +29,9 @@ _CLONING = "models/test_settings_matter.py::test_every_setting_of_cloning_change
 _AUXILIARY = "models/test_settings_matter.py::test_the_auxiliary_cloning_loss_teaches_the_critics_encoder"
 _LIKELY = "models/test_settings_matter.py::test_acting_likely_takes_the_mean_of_the_best_quarter_of_what_the_head_draws"
 _BEHAVIOR = "models/test_learning.py::test_with_negatives_of_the_behaviour_q_says_which_action_leads_to_the_goal"
+_TWO_VALUED = (
+    "models/test_settings_matter.py::test_uniform_actions_of_two_valued_entries_change_the_loss_and_the_action"
+)
 _MIRROR = "models/test_augmentation.py::test_a_mirror_turns_images_and_the_named_entries_of_half_the_transitions"
 _WEIGHTS = "algorithm/test_settings_matter.py::test_a_setting_of_training_changes_the_trained_weights"
 _RESOURCES = "algorithm/test_settings_matter.py::test_resources_are_what_ray_is_asked_for"
@@ -71,7 +74,8 @@ WHERE: dict[str, dict[str, str]] = {
         ],
         _LOSS,
     )
-    | {"cloning_weight": _AUXILIARY, "acting": _LIKELY, "likely_samples": _LIKELY, "negative_behavior": _BEHAVIOR},
+    | {"cloning_weight": _AUXILIARY, "acting": _LIKELY, "likely_samples": _LIKELY, "negative_behavior": _BEHAVIOR}
+    | {"binary_uniform": _TWO_VALUED},
     "CemSettings": dict.fromkeys(["num_samples", "num_iterations", "num_elites", "data_share", "min_std"], _SEARCH),
     "ModelSettings": dict.fromkeys(
         [

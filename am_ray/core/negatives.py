@@ -21,6 +21,7 @@ and contrastive RL (Eysenbach et al. 2021, 2022) get to this ranking, by P(g | s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -30,10 +31,22 @@ from am_ray.arrays import Float
 
 @torch.no_grad()
 def uniform_actions(
-    batch: int, num: int, action_dim: int, *, generator: torch.Generator, device: torch.device
+    batch: int,
+    num: int,
+    action_dim: int,
+    *,
+    generator: torch.Generator,
+    device: torch.device,
+    binary: Sequence[int] = (),
 ) -> Float[Tensor, "b n a"]:
-    """Uniform draws from the box [-1, 1]^a."""
-    return torch.rand(batch, num, action_dim, generator=generator, device=device) * 2.0 - 1.0
+    """Uniform draws from the box [-1, 1]^a, in the ``binary`` entries from its two ends.
+
+    Over the whole box, the values of a two-valued entry are drawn with probability 0: as negatives such draws say nothing about them.
+    """
+    actions = torch.rand(batch, num, action_dim, generator=generator, device=device) * 2.0 - 1.0
+    for entry in binary:
+        actions[..., entry] = torch.where(actions[..., entry] < 0.0, -1.0, 1.0)
+    return actions
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from am_ray.core.likely import mean_of_best
 from am_ray.core.negatives import uniform_actions
 from am_ray.models.action_density import ActionDensityHead
 from am_ray.models.critic import Critic
-from am_ray.settings import CemSettings
+from am_ray.settings import AlgorithmSettings
 
 # Of the value with the majority of the best; a draw below it is not taken.
 _LEAST_WORTH = 0.5
@@ -22,7 +22,7 @@ def searched(
     features: Tensor,
     action_pool: Tensor,
     proposed: list[Tensor],
-    settings: CemSettings,
+    settings: AlgorithmSettings,
     *,
     generator: torch.Generator,
 ) -> BestAction:
@@ -33,19 +33,21 @@ def searched(
         features: Of (s, g), ``critic.project``'s ``(b, width)``.
         action_pool: Actions of the data, ``(n, a)`` in [-1, 1], of which a share of the first candidates is drawn.
         proposed: More of them, each ``(b, m, a)``.
-        settings: Of the search.
+        settings: Of the search (``cem``), and which entries are two-valued.
         generator: Its random numbers.
     """
     device, (size, action_dim) = features.device, (len(features), action_pool.shape[1])
-    from_data = round(settings.num_samples * settings.data_share)
+    cem, binary = settings.cem, settings.binary_uniform_entries
+    from_data = round(cem.num_samples * cem.data_share)
     row = torch.randint(0, len(action_pool), (size, from_data), generator=generator, device=device)
-    uniform = uniform_actions(size, settings.num_samples - from_data, action_dim, generator=generator, device=device)
+    num_uniform = cem.num_samples - from_data
+    uniform = uniform_actions(size, num_uniform, action_dim, generator=generator, device=device, binary=binary)
     best = cem_argmax(
         lambda actions: critic.score(features, actions),
         torch.cat([action_pool[row], uniform, *proposed], dim=1),
-        num_iterations=settings.num_iterations,
-        num_elites=settings.num_elites,
-        min_std=settings.min_std,
+        num_iterations=cem.num_iterations,
+        num_elites=cem.num_elites,
+        min_std=cem.min_std,
         generator=generator,
     )
     return BestAction(best.action, torch.sigmoid(best.score))

@@ -169,7 +169,8 @@ class ActionableModel(nn.Module):
         if self.behavior_head is not None and behavior is not None:
             draws = drawn_actions(self.behavior_head, behavior, config.negative_behavior, generator=generator)
             proposed.append(draws)
-        return negative_candidates(config, action, proposed, generator=generator)
+        binary = self.settings.binary_uniform_entries
+        return negative_candidates(config, action, proposed, binary=binary, generator=generator)
 
     def _negatives(self, features: Tensor, candidates: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Logits of a~ ~ exp(score / temperature) by the online critic, ``(b, m)``, and their weights ``(b, m)``.
@@ -259,7 +260,7 @@ class ActionableModel(nn.Module):
         features = critic.project(encoded)
         if head is None or self.acting == "cem":
             proposed = self._proposed(self.acting_proposal, observation, goal, generator)
-            return searched(critic, features, self.action_pool, proposed, self.settings.cem, generator=generator)
+            return searched(critic, features, self.action_pool, proposed, self.settings, generator=generator)
         draws_binary = self.acting.endswith("drawn")
         if self.acting.startswith("cloned"):
             return cloned(critic, features, head, encoded, draws_binary=draws_binary, generator=generator)

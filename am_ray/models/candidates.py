@@ -21,12 +21,15 @@ def target_candidates(
     next_is_final: Bool[Tensor, " b"],
     proposed: Sequence[Tensor],
     *,
+    binary: Sequence[int],
     generator: torch.Generator,
 ) -> Float[Tensor, "b n a"]:
     """For max_a' Q_target(s', a', g): ``target_*`` of the settings, and what else is proposed."""
     size, action_dim = action.shape
     candidates = [
-        uniform_actions(size, config.target_uniform, action_dim, generator=generator, device=action.device),
+        uniform_actions(
+            size, config.target_uniform, action_dim, generator=generator, device=action.device, binary=binary
+        ),
         other_actions(next_action, config.target_data, generator=generator),
         *proposed,
     ]
@@ -42,13 +45,16 @@ def negative_candidates(
     action: Float[Tensor, "b a"],
     proposed: Sequence[Tensor],
     *,
+    binary: Sequence[int],
     generator: torch.Generator,
 ) -> Float[Tensor, "b n a"]:
     """For a~ ~ exp(Q(s, a~, g)): ``negative_*`` of the settings but the behaviour's, and what else is proposed."""
     size, action_dim = action.shape
     return torch.cat(
         [
-            uniform_actions(size, config.negative_uniform, action_dim, generator=generator, device=action.device),
+            uniform_actions(
+                size, config.negative_uniform, action_dim, generator=generator, device=action.device, binary=binary
+            ),
             other_actions(action, config.negative_data, generator=generator),
             perturbed_actions(
                 action,

@@ -86,7 +86,13 @@ def _max_logit(
     """max_a' of the logit over the candidates, ``(b,)``."""
     config, cem = settings.critic, settings.cem
     candidates = target_candidates(
-        config, batch.action, batch.next_action, batch.next_is_final, proposed, generator=generator
+        config,
+        batch.action,
+        batch.next_action,
+        batch.next_is_final,
+        proposed,
+        binary=settings.binary_uniform_entries,
+        generator=generator,
     )
 
     def score(actions: Tensor) -> Tensor:

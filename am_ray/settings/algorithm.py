@@ -198,6 +198,17 @@ class AlgorithmSettings:
                 "gripper, or set critic.acting: likely."
             )
 
+        if self.critic.binary_uniform and not self.cloning.binary_entries:
+            raise SettingsError(
+                "critic.binary_uniform: got true without cloning.binary_entries; expected two-valued entries. Name them, such as [-1] for a "
+                "gripper, or set critic.binary_uniform: false."
+            )
+
+    @property
+    def binary_uniform_entries(self) -> tuple[int, ...]:
+        """Entries in which uniform actions take two values."""
+        return self.cloning.binary_entries if self.critic.binary_uniform else ()
+
     def _refuse_no_candidates(self) -> None:
         critic, remedy = self.critic, "Raise one of them, or set model.proposal: learned"
         if critic.bootstrap and not (critic.target_uniform or critic.target_data or critic.target_next_action):

@@ -72,6 +72,9 @@ class CriticLossSettings(Checked):
     target_uniform: int = bounded(4, 0, 1024)
     target_data: int = bounded(4, 0, 1024)
     target_next_action: bool = True
+    # Whether uniform candidates, and those that CEM begins with, take one of two values in `cloning.binary_entries` (a gripper's commands, as
+    # QT-Opt's). Off: they fill the box, and say nothing of these values, which the data's actions have and they do not.
+    binary_uniform: bool = False
     # CEM refinements of the best target candidate; 0 takes the best candidate as it is.
     target_cem_iterations: int = bounded(0, 0, 10)
 

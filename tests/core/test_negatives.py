@@ -40,6 +40,15 @@ def test_uniform_actions_fill_the_box() -> None:
     assert actions.mean().abs() < 0.02
 
 
+def test_binary_entries_of_uniform_actions_are_at_both_ends_alike_often() -> None:
+    box, ends = (
+        uniform_actions(1_000, 10, 3, generator=generator(), device=CPU, binary=binary) for binary in ((), (-1,))
+    )
+    assert torch.equal(ends[..., :2], box[..., :2])
+    assert set(ends[..., 2].flatten().tolist()) == {-1.0, 1.0}
+    assert ends[..., 2].mean().abs() < 0.03
+
+
 def test_other_actions_are_every_other_row_alike_and_never_the_own_one() -> None:
     drawn = other_actions(torch.arange(5.0).unsqueeze(1), 20_000, generator=generator())[2].flatten().long()
     shares = torch.bincount(drawn, minlength=5) / 20_000

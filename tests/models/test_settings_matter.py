@@ -54,6 +54,21 @@ def test_every_setting_of_the_search_changes_the_action(state_spec: DataSpec, ch
     assert not torch.equal(plain, actions_of(state_spec, replace(settings, cem=replace(CEM, **change))))
 
 
+def test_uniform_actions_of_two_valued_entries_change_the_loss_and_the_action(state_spec: DataSpec) -> None:
+    plain = AlgorithmSettings(model=SMALL, cem=CEM, cloning=CloningSettings(binary_entries=(-1,)))
+    # Uniform candidates of one purpose alone, so that each is seen to change the loss.
+    negatives = replace(plain.critic, target_uniform=0)
+    targets = replace(plain.critic, negative_uniform=0)
+    for critic in (negatives, targets):
+        changed = replace(plain, critic=replace(critic, binary_uniform=True))
+        assert loss_of(state_spec, changed) != loss_of(state_spec, replace(plain, critic=critic))
+    # A search of one round without actions of the data takes one of its uniform ones.
+    once = replace(CEM, num_iterations=1, data_share=0.0)
+    searched = replace(plain, cem=once, critic=replace(plain.critic, binary_uniform=True))
+    assert (actions_of(state_spec, searched)[:, -1].abs() == 1.0).all()
+    assert (actions_of(state_spec, replace(plain, cem=once))[:, -1].abs() < 1.0).all()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -250,6 +265,8 @@ def test_acting_by_a_cloning_head_that_there_is_not_is_refused(method: Any, acti
 
 
 def test_drawing_two_valued_entries_of_which_there_are_none_is_refused(state_spec: DataSpec) -> None:
+    with pytest.raises(SettingsError, match=r"critic\.binary_uniform: got true without .*; .* Name them"):
+        AlgorithmSettings(critic=CriticLossSettings(binary_uniform=True))
     with pytest.raises(SettingsError, match=r"critic\.acting: got drawn without cloning\.binary_entries; .* Name them"):
         AlgorithmSettings(critic=CriticLossSettings(acting="drawn", cloning_weight=0.1))
     model = model_of(

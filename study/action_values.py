@@ -1,0 +1,102 @@
+"""What Q says of the data's actions, of uniform ones, and of the action that a policy takes.
+
+python -m study.action_values CHECKPOINT ... --dataset DIR [--goals 512] [--seed 9]
+
+Of hindsight goals: a Q that is high for uniform actions, too, has learnt nothing of actions; one that is low for them and yet leads elsewhere
+than the data was not told what is wrong among actions that are like the data's.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from am_ray.core.negatives import uniform_actions
+from am_ray.data.ingest import open_ingest
+from am_ray.models.actionable_model import ActionableModel
+from am_ray.models.checkpoint import load_policy
+from am_ray.settings import IngestSettings
+from am_ray.types import SettingsError, TransitionBatch
+
+_UNIFORM = 2_000
+
+
+@dataclass(frozen=True)
+class ActionValues:
+    """Means over goals.
+
+    Attributes:
+        q_data: Q of the data's action, in [0, 1], ...
+        q_uniform: ... of uniform actions of the box, ...
+        q_taken: ... and of the action that the policy takes.
+        above_data: Share of the uniform actions with a higher Q than the data's.
+        distances: |taken - data|, of each entry, in [-1, 1]^a.
+        same_sign: Share of the goals in which the entry of the action taken has the data's sign; of each entry.
+    """
+
+    q_data: float
+    q_uniform: float
+    q_taken: float
+    above_data: float
+    distances: list[float]
+    same_sign: list[float]
+
+
+@torch.no_grad()
+def action_values(checkpoint: str, dataset: str, *, goals: int, seed: int) -> ActionValues:
+    """Of ``goals`` transitions of a dataset, with goals as the checkpoint's settings draw them, but of their own episode.
+
+    Raises:
+        SettingsError: The checkpoint has no Q.
+    """
+    policy = load_policy(checkpoint)
+    model = policy.model
+    if not isinstance(model, ActionableModel) or model.has_task:
+        raise SettingsError(
+            f"{checkpoint}: got {model.settings.method}; expected actionable_models, for others have no Q of goals. Name another checkpoint."
+        )
+    relabel = replace(model.settings.relabel, chaining_ratio=0.0)
+    source = open_ingest(dataset, policy.spec, relabel, IngestSettings(), batch_size=goals, seed=seed)[0]
+    batch = TransitionBatch.from_columns(next(source.batches()))
+    observation, goal = ({k: torch.from_numpy(v) for k, v in part.items()} for part in (batch.observation, batch.goal))
+    generator = torch.Generator().manual_seed(seed)
+    critic, data = model.acting_critic, model.action_scale.to_unit(torch.from_numpy(batch.action))
+    features = critic.encode(observation, goal)
+    uniform = uniform_actions(goals, _UNIFORM, data.shape[1], generator=generator, device=data.device)
+    q_data = torch.sigmoid(critic.score(features, data.unsqueeze(1)))
+    q_uniform = torch.sigmoid(critic.score(features, uniform))
+    taken = model.best_action(observation, goal, generator=generator)
+    return ActionValues(
+        q_data=q_data.mean().item(),
+        q_uniform=q_uniform.mean().item(),
+        q_taken=taken.score.mean().item(),
+        above_data=(q_uniform > q_data).float().mean().item(),
+        distances=(taken.action - data).abs().mean(dim=0).tolist(),
+        same_sign=(taken.action.sign() == data.sign()).float().mean(dim=0).tolist(),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """``python -m study.action_values``."""
+    parser = argparse.ArgumentParser(prog="python -m study.action_values", description=__doc__)
+    parser.add_argument("checkpoints", nargs="+")
+    parser.add_argument("--dataset", required=True, help="that it was trained with, or one like it")
+    parser.add_argument("--goals", type=int, default=512)
+    parser.add_argument("--seed", type=int, default=9)
+    given = parser.parse_args(arguments)
+    for checkpoint in given.checkpoints:
+        found = action_values(checkpoint, given.dataset, goals=given.goals, seed=given.seed)
+        print(checkpoint)
+        print(
+            f"  Q of the data's action {found.q_data:.2f}, of uniform ones {found.q_uniform:.3f}, of the action taken {found.q_taken:.2f}"
+        )
+        print(f"  uniform actions with a higher Q than the data's: {100 * found.above_data:.2f} %")
+        print(f"  |taken - data|, entry by entry: {' '.join(f'{x:.2f}' for x in found.distances)}")
+        print(f"  of one sign, entry by entry:    {' '.join(f'{100 * x:.0f} %' for x in found.same_sign)}")
+
+
+if __name__ == "__main__":
+    main()
