@@ -246,13 +246,13 @@ def _torch_threads_kept() -> Iterator[None]:
 
 
 def _numbers(result: dict[str, Any]) -> dict[str, float]:
-    """The ``group/name`` metrics of an RLlib result."""
+    """The ``group/name`` metrics of an RLlib result; without a NaN, which is one that was not measured since the last result."""
     groups = ("train", "critic", "cloning", "proposal", "data")
     return {
         f"{group}/{name}": float(value)
         for group in groups
         for name, value in sorted(result.get(group, {}).items())
-        if not isinstance(value, dict)
+        if not isinstance(value, dict) and not math.isnan(value)
     }
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import am_ray
+from am_ray.algorithm.algorithm import ActionableModels
 from am_ray.algorithm.learner import NonFiniteTrainingError, ObjectiveLearner
 from am_ray.data.writer import write_dataset
 from am_ray.models.checkpoint import TrainingState, read_checkpoint
@@ -209,6 +210,28 @@ def test_a_signal_saves_a_checkpoint_and_stops(points: str, tmp_path: Path, numb
     resumed = pretrain(settings, run_name="stopped", storage=tmp_path)
     assert (resumed.stopped_by, resumed.resumed_from, resumed.update) == (None, 5, 20)
     assert_same(state_of(pretrain(settings, run_name="whole", storage=tmp_path)), state_of(resumed))
+
+
+def test_what_was_not_measured_before_a_stop_is_left_out(
+    points: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    update = ActionableModels._update
+
+    def stopped_after_ten(self: ActionableModels, *args: Any, **kwargs: Any) -> None:
+        update(self, *args, **kwargs)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(ActionableModels, "_update", stopped_after_ten)
+    settings = settings_for(points, updates_per_iteration=20)
+    stopped = pretrain(
+        settings,
+        run_name="stopped",
+        storage=tmp_path,
+        on_progress=lambda progress: lines.append(describe_progress(progress)),
+    )
+    assert (stopped.update, set(stopped.metrics)) == (10, {"train/updates", "train/updates_per_s"})
+    assert len(lines) == 1 and "NaN" not in lines[0]
 
 
 def test_a_torn_newest_checkpoint_costs_only_its_updates(
