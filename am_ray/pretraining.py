@@ -166,7 +166,7 @@ def _train(
     ends = began + 60.0 * settings.training.max_minutes if settings.training.max_minutes else math.inf
     with stop_on_signals(algorithm.request_stop, stop) as request:
         while algorithm.num_updates < total and request.signal is None and time.perf_counter() < ends:
-            metrics = _numbers(_train_once(algorithm, run))
+            metrics = _numbers(_train_once(algorithm, run), is_cut=request.signal is not None)
             update = algorithm.num_updates
             run.append_metrics({"update": update, "seconds": time.perf_counter() - began} | metrics)
             if saver.is_due or update >= total or request.signal is not None:
@@ -245,15 +245,16 @@ def _torch_threads_kept() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _numbers(result: dict[str, Any]) -> dict[str, float]:
-    """The ``group/name`` metrics of an RLlib result; without a NaN, which is one that was not measured since the last result."""
+def _numbers(result: dict[str, Any], *, is_cut: bool) -> dict[str, float]:
+    """The ``group/name`` metrics of an RLlib result; of an iteration that was cut short those that were measured, for RLlib gives NaN for the others."""
     groups = ("train", "critic", "cloning", "proposal", "data")
-    return {
+    numbers = {
         f"{group}/{name}": float(value)
         for group in groups
         for name, value in sorted(result.get(group, {}).items())
-        if not isinstance(value, dict) and not math.isnan(value)
+        if not isinstance(value, dict)
     }
+    return {name: value for name, value in numbers.items() if not (is_cut and math.isnan(value))}
 
 
 def describe_progress(progress: PretrainProgress) -> str:

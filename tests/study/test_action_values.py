@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from am_ray.data.writer import write_dataset
 from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.checkpoint import Checkpoint, TrainingState, write_checkpoint
 from am_ray.models.policy import build_model
-from am_ray.settings import AlgorithmSettings, ModelSettings
+from am_ray.settings import AlgorithmSettings, ModelSettings, RelabelSettings
 from am_ray.types import SettingsError, Trajectory
 from study.action_values import action_values, main
 
@@ -67,6 +68,29 @@ def test_a_q_of_the_first_entry_alone_prefers_the_actions_that_have_more_of_it(
     assert (
         f"Q of the data's action {found.q_data:.2f}, of uniform ones {found.q_uniform:.3f}" in capsys.readouterr().out
     )
+
+
+def test_goals_are_those_of_own_episodes_whatever_a_checkpoint_learnt_from(dataset: Path, tmp_path: Path) -> None:
+    settings = AlgorithmSettings(model=ModelSettings(width=16))
+    others = replace(settings, relabel=RelabelSettings(chaining_ratio=0.5, last_state_share=0.9))
+    found = [
+        action_values(str(written(dataset, tmp_path / name, each)), str(dataset), goals=64, seed=0)
+        for name, each in (("plain", settings), ("others", others))
+    ]
+    assert found[0] == found[1]
+    # Episodes of five actions: one to five steps are left.
+    assert 0.98**4 < found[0].achieved < 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(["--goals", "0"], "--goals: got 0; expected at least 1"), ([], "nowhere: no such directory")]
+)
+def test_what_cannot_be_looked_at_is_said_in_a_line(
+    dataset: Path, tmp_path: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "nowhere"), "--dataset", str(dataset), *options])
+    assert said in capsys.readouterr().err
 
 
 def test_a_policy_without_q_of_goals_is_refused(dataset: Path, tmp_path: Path) -> None:
