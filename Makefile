@@ -29,11 +29,9 @@ PARALLEL := -n 2 --dist loadfile
 test: $(READY)
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
-# They end with the first failure: a run that is cut prints no report. Last what nothing may run beside.
-SLOWLY := --timeout 600 --durations 15 --exitfirst
+# One process: nodes are killed on time here. It ends with the first failure: a run that is cut prints no report.
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m "slow and not alone" $(PARALLEL) $(SLOWLY)
-	$(BIN)/python -m pytest -m "slow and alone" $(SLOWLY)
+	$(BIN)/python -m pytest -m slow --timeout 600 --durations 15 --exitfirst
 
 # Speed against goals (docs/performance.md); nothing else should run meanwhile.
 bench: $(READY)

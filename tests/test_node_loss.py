@@ -35,7 +35,7 @@ from am_ray.settings_reader import to_mapping
 from am_ray.study_settings import EvaluationSettings, StudySettings, SweepSettings
 from am_ray.types import Trajectory
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[1]
 UPDATES = 240

@@ -187,7 +187,7 @@ def test_streaming_runs_inside_actors_that_hold_every_cpu(dataset, local_ray):
     shards = sources(dataset, shards=2, num_workers=1)
     learners = [Learner.remote() for _ in shards]
     found = ray.get(
-        [learner.episodes.remote(shard) for learner, shard in zip(learners, shards, strict=True)], timeout=60
+        [learner.episodes.remote(shard) for learner, shard in zip(learners, shards, strict=True)], timeout=180
     )
     expected = [
         sorted({int(e) for b in take(without_ray(s), 10) for e in b["observation"]["state"][:, 0]}) for s in shards

@@ -14,7 +14,7 @@ from am_ray.models.checkpoint import latest_valid_checkpoint, read_checkpoint
 
 from .conftest import Cluster, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[2]
 CONFIG = f"""
