@@ -197,7 +197,6 @@ class AlgorithmSettings:
                 f"critic.acting: got {self.critic.acting} without cloning.binary_entries; expected two-valued entries to draw. Name them, such as [-1] for a "
                 "gripper, or set critic.acting: likely."
             )
-
         if self.critic.binary_uniform and not self.cloning.binary_entries:
             raise SettingsError(
                 "critic.binary_uniform: got true without cloning.binary_entries; expected two-valued entries. Name them, such as [-1] for a "
