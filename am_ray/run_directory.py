@@ -8,12 +8,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from am_ray.settings import PretrainSettings
-from am_ray.settings_reader import to_mapping
+from am_ray.settings_reader import change_since, to_mapping
 from am_ray.strict_yaml import load_yaml
 from am_ray.types import CheckpointError, DatasetError, SettingsError
 
@@ -109,13 +109,11 @@ class RunDirectory:
         return self.path / "metrics.jsonl"
 
     def _check_same(self, settings: PretrainSettings, digest: str, checkpoint: Checkpoint) -> None:
-        before, now = _flat(load_yaml(self.path / "settings.yaml")), _flat(to_mapping(settings))
-        for key in sorted(before.keys() | now.keys()):
-            if key not in _MAY_DIFFER and before.get(key) != now.get(key):
-                raise SettingsError(
-                    f"{self.path}: begun with {key} = {before.get(key)!r}, now {now.get(key)!r}; a resumed run needs the "
-                    f"same. Change it back, or use another --run-name."
-                )
+        change = change_since(load_yaml(self.path / "settings.yaml"), to_mapping(settings), _MAY_DIFFER.__contains__)
+        if change is not None:
+            raise SettingsError(
+                f"{self.path}: {change}; a resumed run needs the same. Change it back, or use another --run-name."
+            )
         trained_on = checkpoint.origin["dataset"]["digest"]
         if trained_on != digest:
             raise DatasetError(
@@ -142,10 +140,3 @@ def _write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
-
-
-def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in mapping.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat

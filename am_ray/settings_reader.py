@@ -12,7 +12,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from am_ray.types import SettingsError
@@ -38,6 +38,37 @@ def read_settings(cls: type[SettingsT], mapping: Mapping[str, Any], where: str) 
 def to_mapping(settings: Any) -> dict[str, Any]:
     """The plain mapping that `read_settings` turns into equal settings; every default is written out."""
     return {entry.name: _plain(getattr(settings, entry.name)) for entry in dataclasses.fields(settings)}
+
+
+def flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted names; an empty mapping stays a value."""
+    result: dict[str, Any] = {}
+    for key, value in mapping.items():
+        inner = isinstance(value, Mapping) and bool(value)
+        result |= flat(value, f"{prefix}{key}.") if inner else {prefix + key: value}
+    return result
+
+
+def change_since(
+    before: Mapping[str, Any], now: Mapping[str, Any], may_differ: Callable[[str], bool] = lambda name: False
+) -> str | None:
+    """The first setting, by name, that is no longer what a record says, in words; None if there is none.
+
+    Args:
+        before: As recorded, nested. Of another version it may lack settings, or have some that are gone.
+        now: As `to_mapping` writes them.
+        may_differ: Says of a dotted name whether it counts for nothing.
+    """
+    old, new = flat(before), flat(now)
+    for name in sorted(old.keys() | new.keys()):
+        if may_differ(name) or (name in old and name in new and old[name] == new[name]):
+            continue
+        if name not in old:
+            return f"begun by a version without {name}, now {new[name]!r}"
+        return f"begun with {name} = {old[name]!r}, now " + (
+            repr(new[name]) if name in new else "there is no such setting"
+        )
+    return None
 
 
 def settings_sha256(settings: Any) -> str:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from am_ray.settings import AlgorithmSettings, PretrainSettings, RelabelSettings
-from am_ray.settings_reader import read_settings, settings_sha256, to_mapping
+from am_ray.settings_reader import change_since, read_settings, settings_sha256, to_mapping
 from am_ray.strict_yaml import apply_overrides, load_yaml
 from am_ray.types import SettingsError
 
@@ -207,3 +207,25 @@ def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
     assert read_settings(PretrainSettings, load_yaml(written(tmp_path, "# nothing\n")), "x") == PretrainSettings()
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ({}, None),
+        ({"name": "b"}, "begun with name = 'b', now 'a'"),
+        ({"inner": {"rate": 0.2, "pair": [1, "a"]}}, "begun with inner.rate = 0.2, now 0.1"),
+        (
+            {"inner": {"rate": 0.1, "pair": [1, "a"], "gone": 2}},
+            "begun with inner.gone = 2, now there is no such setting",
+        ),
+        # None is a value that a setting may have, not its absence.
+        ({"limit": ...}, "begun by a version without limit, now None"),
+        # Of several the first by name; those that may differ are passed over.
+        ({"mode": "on", "count": 4}, "begun with mode = 'on', now 'off'"),
+    ],
+)
+def test_a_change_is_named_with_both_values(before: dict[str, Any], expected: str | None) -> None:
+    now = to_mapping(read("name: a"))
+    recorded = {name: value for name, value in {**now, **before}.items() if value is not ...}
+    assert change_since(recorded, now, lambda name: name == "count") == expected

@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 
 from am_ray.settings import PretrainSettings
-from am_ray.settings_reader import read_settings, to_mapping
+from am_ray.settings_reader import change_since, flat, read_settings, to_mapping
 from am_ray.strict_yaml import load_yaml
 from am_ray.study_settings import StudySettings
-from am_ray.sweep.search import expand, flat, is_random
+from am_ray.sweep.search import expand, is_random
 from am_ray.trials import Trial
 from am_ray.types import CheckpointError, SettingsError
 
@@ -130,11 +130,9 @@ def _recorded(settings: StudySettings) -> dict[str, Any]:
 
 def _check_same(plan: SweepPlan, before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
     remedy = "a sweep that goes on needs the same. Change it back, or use another --run-name."
-    old, new = flat(before), flat(now)
-    for key in sorted(old.keys() | new.keys()):
-        free = key in _MAY_DIFFER or key.startswith("sweep.search.")
-        if not free and old.get(key) != new.get(key):
-            raise SettingsError(f"{folder}: begun with {key} = {old.get(key)!r}, now {new.get(key)!r}; {remedy}")
+    change = change_since(before, now, lambda name: name in _MAY_DIFFER or name.startswith("sweep.search."))
+    if change is not None:
+        raise SettingsError(f"{folder}: {change}; {remedy}")
     earlier = plan_sweep(read_settings(StudySettings, before, str(folder)), str(folder))
     trials = {trial.name: trial.sha256 for trial in plan.trials}
     missing = [trial.name for trial in earlier.trials if trials.get(trial.name) != trial.sha256]

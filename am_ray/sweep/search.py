@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from am_ray.settings import PretrainSettings
-from am_ray.settings_reader import kind_of, to_mapping
+from am_ray.settings_reader import flat, kind_of, to_mapping
 from am_ray.study_settings import SweepSettings
 from am_ray.types import SettingsError
 
@@ -99,15 +99,6 @@ def _check_key(key: str, where: str) -> None:
 def setting_names() -> list[str]:
     """Every setting of a run, dotted."""
     return sorted(flat(to_mapping(PretrainSettings())))
-
-
-def flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names; an empty mapping stays a value."""
-    result: dict[str, Any] = {}
-    for key, value in mapping.items():
-        inner = isinstance(value, Mapping) and bool(value)
-        result |= flat(value, f"{prefix}{key}.") if inner else {prefix + key: value}
-    return result
 
 
 def _list(word: str, value: Any, where: str) -> list[Any]:

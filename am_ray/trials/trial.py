@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from am_ray.settings import PretrainSettings
-from am_ray.settings_reader import to_mapping
+from am_ray.settings_reader import change_since, to_mapping
+from am_ray.strict_yaml import load_yaml
 from am_ray.study_settings import EvaluationSettings
 from am_ray.trials.data_identity import data_identity
 from am_ray.types import SettingsError
@@ -141,8 +142,8 @@ class TrialFolder:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["sha256"] != trial.sha256:
             raise SettingsError(
-                f"{self.path}: holds a trial of other settings (see its settings.yaml). Change them back, or use "
-                f"another --run-name."
+                f"{self.path}: {self._change_since(trial)}; results would be mixed. Change it back, or use another "
+                f"--run-name."
             )
         now, before = data_identity(trial.settings), content.get("data", {})
         for name in now.keys() & before.keys():
@@ -156,6 +157,13 @@ class TrialFolder:
             return result
         # The folder may have been moved since.
         return dataclasses.replace(result, checkpoint=str(self.path.resolve() / Path(result.checkpoint).name))
+
+    def _change_since(self, trial: Trial) -> str:
+        """In words, why it is not the trial that ended here."""
+        path, now = self.path / "settings.yaml", to_mapping(trial.settings)
+        # One that failed at once left no settings; how it was to be evaluated is in the digest alone.
+        change = change_since(load_yaml(path), now, lambda name: name == "dataset") if path.exists() else None
+        return change or "holds a trial of other settings, or of another evaluation"
 
     def write_result(self, trial: Trial, result: TrialResult) -> None:
         """Whole or not at all."""

@@ -142,7 +142,7 @@ def test_a_study_is_not_gone_on_with_under_other_settings(
     settings = study_settings(labelled, pretrained)
     settings = replace(settings, task=replace(settings.task, success_share=0.7))
     study = prepare(settings, run_name=finished[0].name, storage=finished[0].parent)
-    with pytest.raises(SettingsError, match=r"holds a trial of other settings"):
+    with pytest.raises(SettingsError, match=r"begun with task.success_share = 0.0, now 0.7; results would"):
         finetune(study, tracked=False)
     with pytest.raises(SettingsError, match="already holds a study"):
         finetune(study, resume="never", tracked=False)

@@ -84,8 +84,13 @@ def test_trials_are_trained_evaluated_and_left_alone_afterwards(points: str, tmp
     assert run_trials(trials, folder=tmp_path, tracked=False, on_result=seen.append) == results
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").rglob("*") if path.name != ".lock"}
     assert (len(seen), after) == (2, before)
-    with pytest.raises(SettingsError, match="holds a trial of other settings"):
+    with pytest.raises(
+        SettingsError, match=r"trials/a: begun with training.updates = 20, now 30; results would be mixed"
+    ):
         run_trials([longer(trials[0], updates=30)], folder=tmp_path, tracked=False)
+    otherwise = replace(trials[0], evaluation=replace(trials[0].evaluation, episodes=3))
+    with pytest.raises(SettingsError, match=r"trials/a: holds a trial of .* another evaluation"):
+        run_trials([otherwise], folder=tmp_path, tracked=False)
     moved = replace(trials[0], settings=replace(trials[0].settings, dataset="/elsewhere"))
     assert run_trials([moved], folder=tmp_path, tracked=False) == results[:1]
 
