@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study.conditions import IMAGE, STATE, Conditions
@@ -19,6 +19,7 @@ from study.tables import acting_rows, curve_points
 
 CONFIGS = "tune_configs/study"
 PICTURES = "pictures"  # folder of the runs; the report copies them
+MAZE_BASELINES = "conditions/point_maze.json"  # in the folder of the runs
 # Not used while settings were chosen (seed 1 was).
 EVALUATION_SEED = 100
 # Of the labelled data, in folders of their own: how fine-tuning's goal is fitted was chosen on those of the recipes' own seed. Their starts are in `downstream.yaml`.
@@ -103,6 +104,8 @@ def state_steps(folders: Folders) -> list[Step]:
         _point_maze(folders, 5000),
         _sweep(folders, "point_maze", "point_maze"),
         _sweep(folders, "point_maze_cloning", "point_maze"),
+        *_act_otherwise(folders, "point_maze_cloning"),
+        _maze_baselines(folders),
         *[
             step
             for task in TASKS
@@ -202,8 +205,11 @@ def _on_the_way(folders: Folders, sweep: str) -> list[Step]:
     ]
 
 
-def _evaluate(name: str, checkpoint: Path, out: Path, acting: str | None = None, *, episodes: int = 200) -> Step:
-    options = ("--episodes", str(episodes), "--seed", str(EVALUATION_SEED), "--no-baselines", "--json", str(out))
+def _evaluate(
+    name: str, checkpoint: Path, out: Path, acting: str | None = None, *, episodes: int = 200, baselines: bool = False
+) -> Step:
+    alone = () if baselines else ("--no-baselines",)
+    options = ("--episodes", str(episodes), "--seed", str(EVALUATION_SEED), *alone, "--json", str(out))
     changed = () if acting is None else ("--acting", acting)
     return Step(name, ("am-ray", "evaluate", str(checkpoint), *options, *changed), out)
 
@@ -212,6 +218,12 @@ def _point_maze(folders: Folders, episodes: int) -> Step:
     out = folders.data / "point_maze"
     command = (sys.executable, "-m", "study.point_maze", "--out", str(out), "--episodes", str(episodes), "--seed", "0")
     return Step("collect point_maze", command, out / "meta" / "manifest.json")
+
+
+def _maze_baselines(folders: Folders) -> Step:
+    """Random actions and the oracle; of the policies the one that is evaluated soonest."""
+    checkpoint, out = folders.runs / "point_maze_cloning" / "trials" / "seed=0", folders.runs / MAZE_BASELINES
+    return _evaluate("evaluate point_maze, baselines", checkpoint, out, baselines=True)
 
 
 def _sweep(folders: Folders, name: str, dataset: str) -> Step:
@@ -238,9 +250,11 @@ def _generalisation(folders: Folders, conditions: Conditions) -> list[Step]:
     """A shipped checkpoint under other conditions than those of its data."""
     steps = []
     for condition in conditions.conditions:
+        name, checkpoint = (
+            f"evaluate {conditions.checkpoint}, {condition.label}",
+            Path("checkpoints", conditions.checkpoint),
+        )
         out = folders.runs / conditions.file(condition)
-        options = ("--episodes", "200", "--seed", str(EVALUATION_SEED), "--no-baselines", "--json", str(out))
-        changed = ("--env-kwargs", json.dumps(condition.env_kwargs))
-        command = ("am-ray", "evaluate", f"checkpoints/{conditions.checkpoint}", *options, *changed)
-        steps.append(Step(f"evaluate {conditions.checkpoint}, {condition.label}", command, out))
+        step = _evaluate(name, checkpoint, out, baselines=condition.baselines)
+        steps.append(replace(step, command=(*step.command, "--env-kwargs", json.dumps(condition.env_kwargs))))
     return steps

@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from study.conditions import CONDITIONS
+from study.conditions import AS_IN_STATE_DATA, CONDITIONS, STATE
 from study.curves import CurveRow, curves_markdown, curves_of
 from study.downstream import AUXILIARY_TABLE, DOWNSTREAM_TABLE, TASKS, downstream_lines, read_comparisons
 from study.figures import ablation_figure, curves_figure, downstream_figure
 from study.images import ImageRow
 from study.outcomes import Cell, difference, published_cells, read_json
-from study.plan import PICTURES
+from study.plan import MAZE_BASELINES, PICTURES
 from study.summary import SUMMARIES, summary_lines
 from study.sweeps import SweepRow
 from study.tables import TABLES, Table
@@ -29,9 +29,13 @@ RESULTS = Path("docs/results")
 PAGE = Path("docs/RESULTS.md")
 README = Path("README.md")
 
-# Tables of evaluations of one checkpoint each: name -> label of a line -> what `am-ray evaluate --json` wrote.
-EVALUATIONS: Mapping[str, Mapping[str, str]] = {
-    c.table: {condition.label: c.file(condition) for condition in c.conditions} for c in CONDITIONS
+# Tables of evaluations of one checkpoint each: name -> label of a line -> what `am-ray evaluate --json` wrote, and whose rates of it.
+EVALUATIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    **{c.table: {condition.label: (c.file(condition), "tasks") for condition in c.conditions} for c in CONDITIONS},
+    **{
+        f"{world}_baselines": {"random actions": (file, "random"), "scripted oracle": (file, "oracle")}
+        for world, file in (("tray", STATE.file(AS_IN_STATE_DATA)), ("point_maze", MAZE_BASELINES))
+    },
 }
 
 
@@ -66,11 +70,14 @@ def _tables(runs: Path, results: Path, shown: dict[str, str]) -> list[Path]:
         shown[table.name] = curves_markdown(cells) if table.has_curves else markdown(cells, table.pairs)
         if any(found.values()):
             data.write_text(json.dumps(_to_json(table, cells, sources), indent=1) + "\n", encoding="utf-8")
+            written.append(data)
             if table.has_curves:
                 curves_figure(curves_of(cells), picture)
-            else:
+            elif len(cells) > 1:
                 ablation_figure(cells, picture)
-            written += [data, picture]
+            else:  # a single row has nothing to be seen beside
+                continue
+            written.append(picture)
     return written
 
 
@@ -80,7 +87,7 @@ def _evaluations(runs: Path, results: Path, shown: dict[str, str]) -> list[Path]
     for name, files in EVALUATIONS.items():
         data = results / f"{name}.json"
         published = read_json(data)
-        found = {label: read_json(runs / file) for label, file in files.items()}
+        found = {label: _rates(read_json(runs / file), policy) for label, (file, policy) in files.items()}
         known = {label: found[label] or published.get(label) for label in files}
         told = {label: content for label, content in known.items() if content}
         if told:
@@ -89,6 +96,15 @@ def _evaluations(runs: Path, results: Path, shown: dict[str, str]) -> list[Path]
             data.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
             written.append(data)
     return written
+
+
+def _rates(evaluation: dict[str, Any], policy: str) -> dict[str, Any]:
+    """What an evaluation says of one of its policies, in the place of the checkpoint; nothing if it had not that one."""
+    if policy == "tasks":
+        return {name: value for name, value in evaluation.items() if name not in ("random", "oracle")}
+    others = {"tasks", "random", "oracle", "checkpoint", "acting"}
+    kept = {name: value for name, value in evaluation.items() if name not in others}
+    return {"tasks": evaluation[policy], **kept} if evaluation.get(policy) else {}
 
 
 def _downstream(runs: Path, results: Path, shown: dict[str, str]) -> list[Path]:

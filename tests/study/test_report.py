@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from am_ray.evaluation.tasks import episode_seeds
-from study.conditions import STATE
+from study.conditions import AS_IN_STATE_DATA, STATE
 from study.figures import method_color
 from study.images import IMAGE_ROWS
 from study.outcomes import cell, difference, read_sweep
@@ -113,6 +113,25 @@ def test_evaluations_under_other_conditions_have_a_table_of_their_own(tmp_path: 
     assert [path.name for path in written] == ["generalisation_state.json", "page.md"]
     assert "| as in the data, five objects | 50 [10, 90] |\n| 4 objects | 50 [10, 90] |" in page.read_text()
     assert json.loads(written[0].read_text())["4 objects"]["tasks"] == rates
+
+
+def test_baselines_come_from_the_evaluation_on_the_same_goals(tmp_path: Path) -> None:
+    rates = [{TASK: {"success_rate": rate, "n": 2, "interval": [0.1, 0.9]}} for rate in (0.5, 0.2, 1.0)]
+    told = {"tasks": rates[0], "random": rates[1], "oracle": rates[2], "seed": 100, "checkpoint": "c", "acting": "cem"}
+    (tmp_path / "conditions").mkdir()
+    (tmp_path / STATE.file(AS_IN_STATE_DATA)).write_text(json.dumps(told))
+    page, results = tmp_path / "page.md", tmp_path / "results"
+    page.write_text("<!-- table tray_baselines -->\n<!-- end tray_baselines -->\n")
+    written = write_report(tmp_path, results=results, pages=[page])
+    assert [path.name for path in written] == ["generalisation_state.json", "tray_baselines.json", "page.md"]
+    assert "| random actions | 20 [10, 90] |\n| scripted oracle | 100 [10, 90] |" in page.read_text()
+    # Whose rates they are and on which goals, not of which checkpoint.
+    assert json.loads(written[1].read_text())["scripted oracle"] == {"tasks": rates[2], "seed": 100}
+    # An evaluation without them says nothing of them.
+    text = page.read_text()
+    (tmp_path / STATE.file(AS_IN_STATE_DATA)).write_text(json.dumps(told | {"random": None, "oracle": None}))
+    assert results / "tray_baselines.json" not in write_report(tmp_path, results=results, pages=[page])
+    assert page.read_text() == text
 
 
 def test_pictures_are_copied_from_the_runs(tmp_path: Path) -> None:
