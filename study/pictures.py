@@ -17,7 +17,7 @@ EPISODES_PER_TASK = 2
 
 
 def write_pictures(
-    checkpoint: str | Path, out: str | Path, *, seed: int, episodes: int = 24, workers: int = 1
+    checkpoint: str | Path, out: str | Path, *, seed: int, episodes: int = 40, workers: int = 1
 ) -> list[Path]:
     """Looks for a success and a failure of each task among the first ``episodes`` of a seed.
 
@@ -61,7 +61,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, metavar="NAME", help="the files' common beginning")
     parser.add_argument("--seed", type=int, default=100, metavar="S", help="of starts and goals; default: 100")
     parser.add_argument(
-        "--episodes", type=int, default=24, metavar="N", help="of each task, to choose from; default: 24"
+        "--episodes", type=int, default=40, metavar="N", help="of each task, to choose from; default: 40"
     )
     return parser
 
