@@ -9,9 +9,15 @@ from typing import Any
 
 from study.texts import difference_text, rate_text
 
-# Each has a config of its name in ``tune_configs/study/``, and a study for each task.
+# Each has a study for each task; config in ``tune_configs/study/``, and what is changed of it.
 DOWNSTREAM_TABLE = "downstream"
+FEW_TABLE = "downstream_few"
 AUXILIARY_TABLE = "downstream_auxiliary"
+DOWNSTREAM_TABLES: Mapping[str, tuple[str, ...]] = {
+    DOWNSTREAM_TABLE: (DOWNSTREAM_TABLE,),
+    FEW_TABLE: (DOWNSTREAM_TABLE, "finetune.episodes=[10]"),
+    AUXILIARY_TABLE: (AUXILIARY_TABLE,),
+}
 TASKS = ("box", "banana", "milk")
 
 

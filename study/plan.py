@@ -13,7 +13,7 @@ from pathlib import Path
 
 from study.conditions import IMAGE, STATE, Conditions
 from study.curves import CURVE_GOALS
-from study.downstream import AUXILIARY_TABLE, DOWNSTREAM_TABLE, TASKS, study_name
+from study.downstream import AUXILIARY_TABLE, DOWNSTREAM_TABLE, DOWNSTREAM_TABLES, FEW_TABLE, TASKS, study_name
 from study.images import IMAGE_ROWS, ImageRow
 from study.tables import acting_rows, curve_points
 
@@ -111,7 +111,7 @@ def state_steps(folders: Folders) -> list[Step]:
             for task in TASKS
             for step in (_collect_unseen(folders, task), _finetune(folders, DOWNSTREAM_TABLE, task))
         ],
-        *[_finetune(folders, AUXILIARY_TABLE, task) for task in TASKS],
+        *[_finetune(folders, table, task) for table in (FEW_TABLE, AUXILIARY_TABLE) for task in TASKS],
         *_generalisation(folders, STATE),
         _pictures(folders, "tray_play_state"),
         _pictures(folders, "tray_stitch_state"),
@@ -235,8 +235,15 @@ def _finetune(folders: Folders, table: str, task: str) -> Step:
     name = study_name(table, task)
     unlabelled = ("--unlabelled", str(folders.data / "tray_play_state_10k")) if table == AUXILIARY_TABLE else ()
     data = ("--dataset", str(folders.data / _unseen(task)), *unlabelled)
-    options = ("--storage", str(folders.runs), "--run-name", name)
-    return Step(f"finetune {name}", ("am-ray", "finetune", f"{CONFIGS}/{table}.yaml", *data, *options))
+    config, *changes = DOWNSTREAM_TABLES[table]
+    options = (
+        "--storage",
+        str(folders.runs),
+        "--run-name",
+        name,
+        *[word for one in changes for word in ("--set", one)],
+    )
+    return Step(f"finetune {name}", ("am-ray", "finetune", f"{CONFIGS}/{config}.yaml", *data, *options))
 
 
 def _pictures(folders: Folders, checkpoint: str) -> Step:

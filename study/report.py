@@ -15,7 +15,7 @@ from typing import Any
 
 from study.conditions import AS_IN_STATE_DATA, CONDITIONS, STATE
 from study.curves import CurveRow, curves_markdown, curves_of
-from study.downstream import AUXILIARY_TABLE, DOWNSTREAM_TABLE, TASKS, downstream_lines, read_comparisons
+from study.downstream import DOWNSTREAM_TABLE, DOWNSTREAM_TABLES, TASKS, downstream_lines, read_comparisons
 from study.figures import ablation_figure, curves_figure, downstream_figure
 from study.images import ImageRow
 from study.outcomes import Cell, difference, published_cells, read_json
@@ -110,7 +110,7 @@ def _rates(evaluation: dict[str, Any], policy: str) -> dict[str, Any]:
 def _downstream(runs: Path, results: Path, shown: dict[str, str]) -> list[Path]:
     """The same of fine-tuning."""
     written = []
-    for name in (DOWNSTREAM_TABLE, AUXILIARY_TABLE):
+    for name in DOWNSTREAM_TABLES:
         found = read_comparisons(runs, name)
         data = results / f"{name}.json"
         known = read_json(data) | found

@@ -18,7 +18,9 @@ def add_parser(commands: Any) -> None:
         "cores.",
     )
     parser.add_argument("--out", metavar="DIR", help="default: runs/demo; with --images runs/demo-images")
-    parser.add_argument("--images", action="store_true", help="observe 48 px images and the own gripper in place of the state")
+    parser.add_argument(
+        "--images", action="store_true", help="observe 48 px images and the own gripper in place of the state"
+    )
     parser.add_argument("--smoke", action="store_true", help="a minute's worth, to see that all parts work")
     parser.add_argument("--json", action="store_true", help="print summary.json instead of the table")
     parser.set_defaults(run=run)

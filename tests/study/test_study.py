@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from am_ray.sweep import plan_sweep
 from study import __main__ as study_main
 from study import gpu_training, packed, pictures, point_maze, rehearsal
 from study.conditions import CONDITIONS, NEW_KINDS, Conditions
-from study.downstream import AUXILIARY_TABLE, DOWNSTREAM_TABLE
+from study.downstream import AUXILIARY_TABLE, DOWNSTREAM_TABLE, DOWNSTREAM_TABLES, FEW_TABLE
 from study.gpu_training import read_config
 from study.images import IMAGE_ROWS
 from study.pictures import write_pictures
@@ -44,7 +45,8 @@ SWEEP_ROWS = [row for table in TABLES for row in table.rows if isinstance(row, S
 
 def settings_of(step: Step) -> StudySettings:
     path = ROOT / step.command[2]
-    return read_settings(StudySettings, load_yaml(path), str(path))
+    changes = [value for word, value in pairwise(step.command) if word == "--set"]
+    return read_settings(StudySettings, apply_overrides(load_yaml(path), changes), str(path))
 
 
 @pytest.mark.parametrize("step", SWEEPS, ids=lambda step: step.name)
@@ -61,9 +63,16 @@ def test_few_labelled_episodes_are_of_data_that_nothing_was_chosen_on() -> None:
         collect = by_name[f"collect downstream_{task}_unseen"]
         recipe, folder = ROOT / collect[2], collect[collect.index("--out") + 1]
         assert collect[collect.index("--seed") + 1] == str(UNSEEN_SEED) != str(load_recipe(recipe).seed)
-        for table in (DOWNSTREAM_TABLE, AUXILIARY_TABLE):
+        for table in DOWNSTREAM_TABLES:
             finetune = by_name[f"finetune {table}_{task}"]
             assert finetune[finetune.index("--dataset") + 1] == folder != f"data/{recipe.stem}"
+
+
+def test_fewer_episodes_are_all_that_is_changed_of_the_main_table() -> None:
+    by_name = {step.name: settings_of(step) for step in STEPS if step.command[1] == "finetune"}
+    main, few = (by_name[f"finetune {table}_milk"] for table in (DOWNSTREAM_TABLE, FEW_TABLE))
+    assert max(few.finetune.episodes) < min(main.finetune.episodes)
+    assert replace(few, finetune=replace(few.finetune, episodes=main.finetune.episodes)) == main
 
 
 def test_the_auxiliary_arms_are_beside_cells_of_the_same_settings() -> None:
@@ -128,7 +137,7 @@ def test_every_recipe_and_table_of_the_study_exists() -> None:
     names = {step.name.removeprefix("sweep ") for step in SWEEPS}
     assert {row.sweep for row in SWEEP_ROWS} == names
     page = (ROOT / "docs" / "RESULTS.md").read_text()
-    for name in [*(table.name for table in TABLES), *EVALUATIONS, DOWNSTREAM_TABLE, AUXILIARY_TABLE]:
+    for name in [*(table.name for table in TABLES), *EVALUATIONS, *DOWNSTREAM_TABLES]:
         assert len(re.findall(rf"<!-- table {name} -->.*?<!-- end {name} -->", page, re.DOTALL)) == 1
 
 
