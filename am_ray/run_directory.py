@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from am_ray.settings import PretrainSettings
-from am_ray.settings_reader import change_since, to_mapping
+from am_ray.settings_reader import check_unchanged, to_mapping
 from am_ray.strict_yaml import load_yaml
 from am_ray.types import CheckpointError, DatasetError, SettingsError
 
@@ -109,11 +109,8 @@ class RunDirectory:
         return self.path / "metrics.jsonl"
 
     def _check_same(self, settings: PretrainSettings, digest: str, checkpoint: Checkpoint) -> None:
-        change = change_since(load_yaml(self.path / "settings.yaml"), to_mapping(settings), _MAY_DIFFER.__contains__)
-        if change is not None:
-            raise SettingsError(
-                f"{self.path}: {change}; a resumed run needs the same. Change it back, or use another --run-name."
-            )
+        recorded, why = load_yaml(self.path / "settings.yaml"), "a resumed run needs the same."
+        check_unchanged(recorded, settings, where=str(self.path), why=why, may_differ=_MAY_DIFFER.__contains__)
         trained_on = checkpoint.origin["dataset"]["digest"]
         if trained_on != digest:
             raise DatasetError(

@@ -49,25 +49,55 @@ def flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def change_since(
-    before: Mapping[str, Any], now: Mapping[str, Any], may_differ: Callable[[str], bool] = lambda name: False
-) -> str | None:
-    """The first setting, by name, that is no longer what a record says, in words; None if there is none.
+def check_unchanged(
+    before: Mapping[str, Any],
+    settings: Any,
+    *,
+    where: str,
+    why: str,
+    may_differ: Callable[[str], bool] = lambda name: False,
+) -> None:
+    """Refuses settings that are not those of a record.
 
     Args:
-        before: As recorded, nested. Of another version it may lack settings, or have some that are gone.
-        now: As `to_mapping` writes them.
-        may_differ: Says of a dotted name whether it counts for nothing.
+        before: As `to_mapping` wrote them. Of another version it may lack settings, or have some that are gone.
+        settings: Of now.
+        where: The record's folder, for the message.
+        why: The sentence that says why they have to be the same.
+        may_differ: Says of a setting, or of a section of them, by its dotted name, whether it counts for nothing.
+
+    Raises:
+        SettingsError: Names the first that differs, in the order of the settings, with both values.
     """
-    old, new = flat(before), flat(now)
-    for name in sorted(old.keys() | new.keys()):
-        if may_differ(name) or (name in old and name in new and old[name] == new[name]):
+    change = _first_change(before, settings, may_differ, "")
+    if change is None:
+        return
+    name, old, new = change
+    if old is _ABSENT or new is _ABSENT:
+        said = f"a version without {name}, now {new!r}" if old is _ABSENT else f"a version with {name} = {old!r}"
+        raise SettingsError(f"{where}: begun by {said}; {why} Use another --run-name, or that version.")
+    raise SettingsError(
+        f"{where}: begun with {name} = {old!r}, now {new!r}; {why} Change it back, or use another --run-name."
+    )
+
+
+_ABSENT = object()
+
+
+def _first_change(
+    before: Mapping[str, Any], settings: Any, may_differ: Callable[[str], bool], prefix: str
+) -> tuple[str, Any, Any] | None:
+    now = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(settings)}
+    for key in dict.fromkeys([*now, *before]):
+        name, old, new = f"{prefix}{key}", before.get(key, _ABSENT), now.get(key, _ABSENT)
+        if may_differ(name):
             continue
-        if name not in old:
-            return f"begun by a version without {name}, now {new[name]!r}"
-        return f"begun with {name} = {old[name]!r}, now " + (
-            repr(new[name]) if name in new else "there is no such setting"
-        )
+        if dataclasses.is_dataclass(new) and isinstance(old, Mapping):
+            found = _first_change(old, new, may_differ, f"{name}.")
+            if found is not None:
+                return found
+        elif old != _plain(new):
+            return name, old, _plain(new)
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 PLAY_KINDS = ("box", "banana", "milk", "can", "apple")
@@ -26,13 +26,11 @@ class Condition:
         name: Of its file.
         label: Of its line in the table.
         env_kwargs: What is different from the world of the data; `am_ray.envs.goal_env.TrayEnv`.
-        baselines: Whether random actions and the scripted oracle meet the same goals.
     """
 
     name: str
     label: str
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    baselines: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,13 +53,11 @@ class Conditions:
 
 
 AS_IN_DATA = Condition("as_in_data", "as in the data, five objects")
-# The baselines of all tables of states: these goals are theirs.
-AS_IN_STATE_DATA = replace(AS_IN_DATA, baselines=True)
 STATE = Conditions(
     "generalisation_state",
     "tray_play_state",
     (
-        AS_IN_STATE_DATA,
+        AS_IN_DATA,
         *[Condition(f"objects_{n}", f"{n} objects" if n > 1 else "1 object", {"num_objects": n}) for n in (4, 3, 2, 1)],
         # The state has a slot for each kind: the new ones take those of others.
         Condition("new_kinds", "four new kinds", {"kinds": [*NEW_KINDS, "apple"], "targets": NEW_KINDS}),

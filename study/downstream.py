@@ -9,7 +9,7 @@ from typing import Any
 
 from study.texts import difference_text, rate_text
 
-# Each has a study for each task; config in ``tune_configs/study/``, and what is changed of it.
+# Table -> its config in ``tune_configs/study/``, and what is changed of that; a study for each task.
 DOWNSTREAM_TABLE = "downstream"
 FEW_TABLE = "downstream_few"
 AUXILIARY_TABLE = "downstream_auxiliary"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from study.conditions import IMAGE, STATE, Conditions
 from study.curves import CURVE_GOALS
@@ -19,7 +20,8 @@ from study.tables import acting_rows, curve_points
 
 CONFIGS = "tune_configs/study"
 PICTURES = "pictures"  # folder of the runs; the report copies them
-MAZE_BASELINES = "conditions/point_maze.json"  # in the folder of the runs
+# By world, in the folder of the runs.
+BASELINES = {world: f"baselines/{world}.json" for world in ("tray", "point_maze")}
 # Not used while settings were chosen (seed 1 was).
 EVALUATION_SEED = 100
 # Of the labelled data, in folders of their own: how fine-tuning's goal is fitted was chosen on those of the recipes' own seed. Their starts are in `downstream.yaml`.
@@ -105,13 +107,14 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "point_maze", "point_maze"),
         _sweep(folders, "point_maze_cloning", "point_maze"),
         *_act_otherwise(folders, "point_maze_cloning"),
-        _maze_baselines(folders),
+        _baselines(folders, "point_maze", folders.runs / "point_maze_cloning" / "trials" / "seed=0"),
         *[
             step
             for task in TASKS
             for step in (_collect_unseen(folders, task), _finetune(folders, DOWNSTREAM_TABLE, task))
         ],
         *[_finetune(folders, table, task) for table in (FEW_TABLE, AUXILIARY_TABLE) for task in TASKS],
+        _baselines(folders, "tray", Path("checkpoints", STATE.checkpoint)),
         *_generalisation(folders, STATE),
         _pictures(folders, "tray_play_state"),
         _pictures(folders, "tray_stitch_state"),
@@ -206,12 +209,24 @@ def _on_the_way(folders: Folders, sweep: str) -> list[Step]:
 
 
 def _evaluate(
-    name: str, checkpoint: Path, out: Path, acting: str | None = None, *, episodes: int = 200, baselines: bool = False
+    name: str,
+    checkpoint: Path,
+    out: Path,
+    acting: str | None = None,
+    *,
+    episodes: int = 200,
+    baselines: bool = False,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> Step:
-    alone = () if baselines else ("--no-baselines",)
-    options = ("--episodes", str(episodes), "--seed", str(EVALUATION_SEED), *alone, "--json", str(out))
-    changed = () if acting is None else ("--acting", acting)
-    return Step(name, ("am-ray", "evaluate", str(checkpoint), *options, *changed), out)
+    options = ["--episodes", str(episodes), "--seed", str(EVALUATION_SEED)]
+    if not baselines:
+        options += ["--no-baselines"]
+    options += ["--json", str(out)]
+    if acting is not None:
+        options += ["--acting", acting]
+    if env_kwargs is not None:
+        options += ["--env-kwargs", json.dumps(env_kwargs)]
+    return Step(name, ("am-ray", "evaluate", str(checkpoint), *options), out)
 
 
 def _point_maze(folders: Folders, episodes: int) -> Step:
@@ -220,10 +235,9 @@ def _point_maze(folders: Folders, episodes: int) -> Step:
     return Step("collect point_maze", command, out / "meta" / "manifest.json")
 
 
-def _maze_baselines(folders: Folders) -> Step:
-    """Random actions and the oracle; of the policies the one that is evaluated soonest."""
-    checkpoint, out = folders.runs / "point_maze_cloning" / "trials" / "seed=0", folders.runs / MAZE_BASELINES
-    return _evaluate("evaluate point_maze, baselines", checkpoint, out, baselines=True)
+def _baselines(folders: Folders, world: str, checkpoint: Path) -> Step:
+    """Random actions and the oracle, on the goals of all tables of a world; whose checkpoint is beside them does not matter."""
+    return _evaluate(f"baselines of {world}", checkpoint, folders.runs / BASELINES[world], baselines=True)
 
 
 def _sweep(folders: Folders, name: str, dataset: str) -> Step:
@@ -257,11 +271,8 @@ def _generalisation(folders: Folders, conditions: Conditions) -> list[Step]:
     """A shipped checkpoint under other conditions than those of its data."""
     steps = []
     for condition in conditions.conditions:
-        name, checkpoint = (
-            f"evaluate {conditions.checkpoint}, {condition.label}",
-            Path("checkpoints", conditions.checkpoint),
-        )
+        name = f"evaluate {conditions.checkpoint}, {condition.label}"
         out = folders.runs / conditions.file(condition)
-        step = _evaluate(name, checkpoint, out, baselines=condition.baselines)
-        steps.append(replace(step, command=(*step.command, "--env-kwargs", json.dumps(condition.env_kwargs))))
+        step = _evaluate(name, Path("checkpoints", conditions.checkpoint), out, env_kwargs=condition.env_kwargs)
+        steps.append(step)
     return steps

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ def rehearsed(step: Step) -> Step:
     command = [_CHECKPOINT.sub(lambda at: f"{int(at[0]) // SCALE:09d}", word) for word in step.command]
     what = command[1] if command[0] == "am-ray" else command[2]
     options = _IMAGE_EPISODES if step.name.startswith("collect tray_play_image") else _OPTIONS.get(what, ())
-    settings = [word for setting in _SETTINGS.get(what, ()) for word in ("--set", setting)]
+    own = {word.split("=")[0] for option, word in pairwise(command) if option == "--set"}
+    small = [setting for setting in _SETTINGS.get(what, ()) if setting.split("=")[0] not in own]
+    settings = [word for setting in small for word in ("--set", setting)]
     untracked = ("--no-tracking",) if settings else ()
     return replace(step, command=(*command, *options, *settings, *untracked))
 

@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from study.conditions import AS_IN_STATE_DATA, CONDITIONS, STATE
+from study.conditions import CONDITIONS
 from study.curves import CurveRow, curves_markdown, curves_of
 from study.downstream import DOWNSTREAM_TABLE, DOWNSTREAM_TABLES, TASKS, downstream_lines, read_comparisons
 from study.figures import ablation_figure, curves_figure, downstream_figure
 from study.images import ImageRow
 from study.outcomes import Cell, difference, published_cells, read_json
-from study.plan import MAZE_BASELINES, PICTURES
+from study.plan import BASELINES, PICTURES
 from study.summary import SUMMARIES, summary_lines
 from study.sweeps import SweepRow
 from study.tables import TABLES, Table
@@ -34,7 +34,7 @@ EVALUATIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     **{c.table: {condition.label: (c.file(condition), "tasks") for condition in c.conditions} for c in CONDITIONS},
     **{
         f"{world}_baselines": {"random actions": (file, "random"), "scripted oracle": (file, "oracle")}
-        for world, file in (("tray", STATE.file(AS_IN_STATE_DATA)), ("point_maze", MAZE_BASELINES))
+        for world, file in BASELINES.items()
     },
 }
 
@@ -88,7 +88,10 @@ def _evaluations(runs: Path, results: Path, shown: dict[str, str]) -> list[Path]
         data = results / f"{name}.json"
         published = read_json(data)
         found = {label: _rates(read_json(runs / file), policy) for label, (file, policy) in files.items()}
-        known = {label: found[label] or published.get(label) for label in files}
+        actings = {content.get("acting") for content in found.values() if content}
+        # Lines of policies that act in another way do not belong beside those that were run.
+        kept = {label: old for label, old in published.items() if not actings or old.get("acting") in actings}
+        known = {label: found[label] or kept.get(label) for label in files}
         told = {label: content for label, content in known.items() if content}
         if told:
             shown[name] = "\n".join(_evaluation_lines(told))
@@ -100,11 +103,12 @@ def _evaluations(runs: Path, results: Path, shown: dict[str, str]) -> list[Path]
 
 def _rates(evaluation: dict[str, Any], policy: str) -> dict[str, Any]:
     """What an evaluation says of one of its policies, in the place of the checkpoint; nothing if it had not that one."""
-    if policy == "tasks":
-        return {name: value for name, value in evaluation.items() if name not in ("random", "oracle")}
-    others = {"tasks", "random", "oracle", "checkpoint", "acting"}
-    kept = {name: value for name, value in evaluation.items() if name not in others}
-    return {"tasks": evaluation[policy], **kept} if evaluation.get(policy) else {}
+    if not evaluation.get(policy):
+        return {}
+    others = {"tasks", "random", "oracle"} | ({"failures"} if policy != "tasks" else set())
+    if policy != "tasks":
+        others |= {"checkpoint", "acting"}
+    return {"tasks": evaluation[policy]} | {name: value for name, value in evaluation.items() if name not in others}
 
 
 def _downstream(runs: Path, results: Path, shown: dict[str, str]) -> list[Path]:
@@ -120,7 +124,7 @@ def _downstream(runs: Path, results: Path, shown: dict[str, str]) -> list[Path]:
         if found:
             data.write_text(json.dumps(comparisons, indent=1) + "\n", encoding="utf-8")
             written.append(data)
-        if found and name == DOWNSTREAM_TABLE:  # the other one is of a single number of episodes
+        if found and name == DOWNSTREAM_TABLE:  # the others are of a single number of episodes
             written.append(results / f"{name}.png")
             downstream_figure(comparisons, written[-1])
     return written

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from am_ray.settings import AlgorithmSettings, PretrainSettings, RelabelSettings
-from am_ray.settings_reader import change_since, read_settings, settings_sha256, to_mapping
+from am_ray.settings_reader import check_unchanged, read_settings, settings_sha256, to_mapping
 from am_ray.strict_yaml import apply_overrides, load_yaml
 from am_ray.types import SettingsError
 
@@ -212,20 +212,36 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "expected"),
     [
-        ({}, None),
-        ({"name": "b"}, "begun with name = 'b', now 'a'"),
-        ({"inner": {"rate": 0.2, "pair": [1, "a"]}}, "begun with inner.rate = 0.2, now 0.1"),
+        ({"name": "b"}, r"begun with name = 'b', now 'a'; why\. Change it back, or use another --run-name\."),
+        ({"inner": {"rate": 0.2, "pair": [1, "a"]}}, r"begun with inner\.rate = 0\.2, now 0\.1; why"),
         (
             {"inner": {"rate": 0.1, "pair": [1, "a"], "gone": 2}},
-            "begun with inner.gone = 2, now there is no such setting",
+            r"begun by a version with inner\.gone = 2; why\. Use .*, or that version",
+        ),
+        (
+            {"inner": {"rate": 0.1}},
+            r"begun by a version without inner\.pair, now \[1, 'a'\]; why\. Use another --run-name, or that",
         ),
         # None is a value that a setting may have, not its absence.
         ({"limit": ...}, "begun by a version without limit, now None"),
-        # Of several the first by name; those that may differ are passed over.
-        ({"mode": "on", "count": 4}, "begun with mode = 'on', now 'off'"),
+        ({"limit": 2.0}, r"begun with limit = 2\.0, now None"),
+        # Of several the first of the settings; those that may differ are passed over.
+        ({"mode": "on", "flag": True, "count": 4}, "begun with flag = True, now False"),
+        # A mapping whose keys are the user's is one value.
+        ({"shares": {}}, r"begun with shares = {}, now {'x': 1\.0}"),
+        ({"shares": {"x": 1.0, "y": 2.0}}, r"begun with shares = {'x': 1\.0, 'y': 2\.0}, now {'x': 1\.0}"),
     ],
 )
-def test_a_change_is_named_with_both_values(before: dict[str, Any], expected: str | None) -> None:
-    now = to_mapping(read("name: a"))
-    recorded = {name: value for name, value in {**now, **before}.items() if value is not ...}
-    assert change_since(recorded, now, lambda name: name == "count") == expected
+def test_a_change_is_named_with_both_values(before: dict[str, Any], expected: str) -> None:
+    settings = read("{name: a, shares: {x: 1}}")
+    recorded = {name: value for name, value in {**to_mapping(settings), **before}.items() if value is not ...}
+    with pytest.raises(SettingsError, match=f"^folder: {expected}"):
+        check_unchanged(recorded, settings, where="folder", why="why.", may_differ=lambda name: name == "count")
+
+
+def test_what_is_as_recorded_or_may_differ_is_no_change() -> None:
+    settings = read("{name: a, shares: {x: 1}}")
+    recorded = yaml.safe_load(yaml.safe_dump(to_mapping(settings))) | {"count": 9}
+    check_unchanged(
+        recorded | {"inner": {}}, settings, where="", why="", may_differ=lambda name: name in ("count", "inner")
+    )

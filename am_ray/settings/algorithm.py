@@ -149,7 +149,7 @@ class CloningSettings(Checked):
     # Smallest standard deviation of a component, as a share of half the action range.
     min_std: float = bounded(0.02, 1e-6, 10.0)
     # What is done of p(a | s, g): its highest peak, or its mean, which averages over components that differ by noise alone
-    # (better on the tray: docs/experiments_log.md; no worse in a maze: docs/RESULTS.md) and is wrong between two ways around an
+    # (better on the tray: docs/experiments_log.md; in a maze no difference was seen: docs/RESULTS.md) and is wrong between two ways around an
     # obstacle. `drawn`: its mean, but for the two-valued entries, which are drawn: where the data hesitate, the likelier value waits for ever.
     act: CloningAct = "mean"
 

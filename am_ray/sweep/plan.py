@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from am_ray.settings import PretrainSettings
-from am_ray.settings_reader import change_since, flat, read_settings, to_mapping
+from am_ray.settings_reader import check_unchanged, flat, read_settings, to_mapping
 from am_ray.strict_yaml import load_yaml
 from am_ray.study_settings import StudySettings
 from am_ray.sweep.search import expand, is_random
@@ -20,7 +20,15 @@ from am_ray.types import CheckpointError, SettingsError
 
 SEED = "seed"
 # What may change between two calls of a sweep: where the data lie (trials compare their digests), how many run at once, and what a longer search is judged by.
-_MAY_DIFFER = ("dataset", "sweep.max_concurrent_trials", "sweep.max_failures", "sweep.num_samples")
+# `sweep.search` is looked at trial by trial; `finetune` is not a sweep's, and not recorded.
+_MAY_DIFFER = (
+    "dataset",
+    "finetune",
+    "sweep.max_concurrent_trials",
+    "sweep.max_failures",
+    "sweep.num_samples",
+    "sweep.search",
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def may_begin(plan: SweepPlan, folder: Path, resume: str) -> None:
     if resume == "never" and path.exists():
         raise SettingsError(f"{folder}: already holds a sweep. Use --resume auto, or another --run-name.")
     if path.exists():
-        _check_same(plan, load_yaml(path), _recorded(plan.settings), folder)
+        _check_same(plan, load_yaml(path), folder)
 
 
 def begin(plan: SweepPlan, folder: Path, resume: str) -> None:
@@ -128,18 +136,16 @@ def _recorded(settings: StudySettings) -> dict[str, Any]:
     return mapping
 
 
-def _check_same(plan: SweepPlan, before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    remedy = "a sweep that goes on needs the same. Change it back, or use another --run-name."
-    change = change_since(before, now, lambda name: name in _MAY_DIFFER or name.startswith("sweep.search."))
-    if change is not None:
-        raise SettingsError(f"{folder}: {change}; {remedy}")
+def _check_same(plan: SweepPlan, before: Mapping[str, Any], folder: Path) -> None:
+    why = "a sweep that goes on needs the same."
+    check_unchanged(before, plan.settings, where=str(folder), why=why, may_differ=_MAY_DIFFER.__contains__)
     earlier = plan_sweep(read_settings(StudySettings, before, str(folder)), str(folder))
     trials = {trial.name: trial.sha256 for trial in plan.trials}
     missing = [trial.name for trial in earlier.trials if trials.get(trial.name) != trial.sha256]
     if missing:
         raise SettingsError(
             f"{folder}: begun with {len(earlier.trials)} trials, of which the search now lacks {missing[0]!r}; more may be "
-            f"added, but {remedy}"
+            f"added, but {why} Change it back, or use another --run-name."
         )
 
 

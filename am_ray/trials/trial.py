@@ -18,10 +18,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from am_ray.settings import PretrainSettings
-from am_ray.settings_reader import change_since, to_mapping
+from am_ray.settings_reader import check_unchanged, to_mapping
 from am_ray.strict_yaml import load_yaml
 from am_ray.study_settings import EvaluationSettings
 from am_ray.trials.data_identity import data_identity
@@ -123,6 +123,13 @@ class Evaluated:
     record: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _HowEvaluated:
+    """A trial's evaluation under the name that it has in settings."""
+
+    evaluation: EvaluationSettings
+
+
 class TrialFolder:
     """The files of a trial that are not its run's."""
 
@@ -141,10 +148,7 @@ class TrialFolder:
             return None
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["sha256"] != trial.sha256:
-            raise SettingsError(
-                f"{self.path}: {self._change_since(trial)}; results would be mixed. Change it back, or use another "
-                f"--run-name."
-            )
+            self._refuse(trial, content)
         now, before = data_identity(trial.settings), content.get("data", {})
         for name in now.keys() & before.keys():
             if now[name] != before[name]:
@@ -158,17 +162,29 @@ class TrialFolder:
         # The folder may have been moved since.
         return dataclasses.replace(result, checkpoint=str(self.path.resolve() / Path(result.checkpoint).name))
 
-    def _change_since(self, trial: Trial) -> str:
-        """In words, why it is not the trial that ended here."""
-        path, now = self.path / "settings.yaml", to_mapping(trial.settings)
-        # One that failed at once left no settings; how it was to be evaluated is in the digest alone.
-        change = change_since(load_yaml(path), now, lambda name: name == "dataset") if path.exists() else None
-        return change or "holds a trial of other settings, or of another evaluation"
+    def _refuse(self, trial: Trial, content: Mapping[str, Any]) -> NoReturn:
+        """Says why it is not the trial that ended here."""
+        where, why = str(self.path), "results would be mixed."
+        path = self.path / "settings.yaml"
+        if path.exists():  # a trial that failed at once has left none
+            check_unchanged(
+                load_yaml(path), trial.settings, where=where, why=why, may_differ=lambda name: name == "dataset"
+            )
+        # Not told by trials of before 2026-11-29.
+        if "evaluation" in content:
+            check_unchanged(
+                {"evaluation": content["evaluation"]}, _HowEvaluated(trial.evaluation), where=where, why=why
+            )
+        raise SettingsError(
+            f"{where}: holds a trial of other settings, or of another evaluation; {why} Change it back, or use another "
+            f"--run-name."
+        )
 
     def write_result(self, trial: Trial, result: TrialResult) -> None:
         """Whole or not at all."""
         data = data_identity(trial.settings)
-        content = {"sha256": trial.sha256, "data": data, "result": result.to_json()}
+        evaluation = to_mapping(trial.evaluation)
+        content = {"sha256": trial.sha256, "data": data, "evaluation": evaluation, "result": result.to_json()}
         self.write_whole("trial.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def evaluations(self, up_to: int | None = None) -> list[Evaluated]:

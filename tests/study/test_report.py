@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from am_ray.evaluation.tasks import episode_seeds
-from study.conditions import AS_IN_STATE_DATA, STATE
+from study.conditions import STATE
 from study.figures import method_color
 from study.images import IMAGE_ROWS
 from study.outcomes import cell, difference, read_sweep
-from study.plan import EVALUATION_SEED
+from study.plan import BASELINES, EVALUATION_SEED
 from study.report import markdown, write_report
 from study.reproduction import reproduction_lines
 from study.sweeps import SweepRow
@@ -115,23 +115,41 @@ def test_evaluations_under_other_conditions_have_a_table_of_their_own(tmp_path: 
     assert json.loads(written[0].read_text())["4 objects"]["tasks"] == rates
 
 
-def test_baselines_come_from_the_evaluation_on_the_same_goals(tmp_path: Path) -> None:
+def test_baselines_have_a_table_of_their_own(tmp_path: Path) -> None:
     rates = [{TASK: {"success_rate": rate, "n": 2, "interval": [0.1, 0.9]}} for rate in (0.5, 0.2, 1.0)]
     told = {"tasks": rates[0], "random": rates[1], "oracle": rates[2], "seed": 100, "checkpoint": "c", "acting": "cem"}
-    (tmp_path / "conditions").mkdir()
-    (tmp_path / STATE.file(AS_IN_STATE_DATA)).write_text(json.dumps(told))
+    (tmp_path / "baselines").mkdir()
+    (tmp_path / BASELINES["tray"]).write_text(json.dumps(told))
     page, results = tmp_path / "page.md", tmp_path / "results"
     page.write_text("<!-- table tray_baselines -->\n<!-- end tray_baselines -->\n")
     written = write_report(tmp_path, results=results, pages=[page])
-    assert [path.name for path in written] == ["generalisation_state.json", "tray_baselines.json", "page.md"]
+    assert [path.name for path in written] == ["tray_baselines.json", "page.md"]
     assert "| random actions | 20 [10, 90] |\n| scripted oracle | 100 [10, 90] |" in page.read_text()
     # Whose rates they are and on which goals, not of which checkpoint.
-    assert json.loads(written[1].read_text())["scripted oracle"] == {"tasks": rates[2], "seed": 100}
-    # An evaluation without them says nothing of them.
-    text = page.read_text()
-    (tmp_path / STATE.file(AS_IN_STATE_DATA)).write_text(json.dumps(told | {"random": None, "oracle": None}))
-    assert results / "tray_baselines.json" not in write_report(tmp_path, results=results, pages=[page])
-    assert page.read_text() == text
+    assert json.loads(written[0].read_text())["scripted oracle"] == {"tasks": rates[2], "seed": 100}
+
+
+def test_lines_of_a_policy_that_acts_otherwise_do_not_stay(tmp_path: Path) -> None:
+    page, results = tmp_path / "page.md", tmp_path / "results"
+    (tmp_path / "conditions").mkdir()
+    first, second = STATE.conditions[:2]
+    for acting, conditions in (("likely", (first, second)), ("drawn", (first,))):
+        for condition in conditions:
+            told = {"tasks": {TASK: {"success_rate": 0.5, "n": 2, "interval": [0.1, 0.9]}}, "acting": acting}
+            (tmp_path / STATE.file(condition)).write_text(json.dumps(told))
+        page.write_text("<!-- table generalisation_state --><!-- end generalisation_state -->")
+        write_report(tmp_path, results=results, pages=[page])
+        for condition in conditions:
+            (tmp_path / STATE.file(condition)).unlink()
+    published = json.loads((results / "generalisation_state.json").read_text())
+    assert {label: line["acting"] for label, line in published.items()} == {first.label: "drawn"}
+
+
+def test_a_single_row_has_no_figure(tmp_path: Path) -> None:
+    seeds = episode_seeds(EVALUATION_SEED, TASK, 4)
+    write_sweep(tmp_path / "tray_stitch_20k", {(0.0, 0): "1011"}, seeds=seeds)
+    written = write_report(tmp_path, results=tmp_path / "results", pages=[])
+    assert [path.name for path in written] == ["tray_stitch_20k.json"]
 
 
 def test_pictures_are_copied_from_the_runs(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from study.downstream import AUXILIARY_TABLE, DOWNSTREAM_TABLE, DOWNSTREAM_TABLE
 from study.gpu_training import read_config
 from study.images import IMAGE_ROWS
 from study.pictures import write_pictures
-from study.plan import EVALUATION_SEED, UNSEEN_SEED, Folders, Step, image_steps, state_steps
+from study.plan import BASELINES, EVALUATION_SEED, UNSEEN_SEED, Folders, Step, image_steps, state_steps
 from study.report import EVALUATIONS
 from study.ship import ship
 from study.sweeps import SweepRow
@@ -128,6 +128,16 @@ def test_a_network_is_trained_once_and_evaluated_for_each_row_that_shows_it() ->
     assert len(names) == len(set(names))
     assert names.count("train images actionable_models, seed 0") == 1
     assert {f"evaluate images actionable_models{way}, seed 2" for way in ("", "_cem", "_cloned")} <= set(names)
+
+
+def test_only_the_baselines_have_random_actions_and_the_oracle_beside_them() -> None:
+    names = [step.name for step in STEPS]
+    with_them = [s for s in STEPS if s.command[1] == "evaluate" and "--no-baselines" not in s.command]
+    assert [step.name for step in with_them] == ["baselines of point_maze", "baselines of tray"]
+    assert {str(step.product) for step in with_them} == {str(FOLDERS.runs / file) for file in BASELINES.values()}
+    maze = arguments(with_them[0]).checkpoint.removeprefix(f"{FOLDERS.runs}/")
+    assert maze in {row.folder(seed) for row in SWEEP_ROWS for seed in row.seeds if row.sweep == "point_maze_cloning"}
+    assert names.index("sweep point_maze_cloning") < names.index("baselines of point_maze")
 
 
 def test_every_recipe_and_table_of_the_study_exists() -> None:
@@ -235,6 +245,7 @@ def test_a_rehearsal_has_every_step_small_and_in_folders_of_its_own() -> None:
             assert args.dataset in collected
             if words[1] == "finetune":
                 assert max(settings.finetune.episodes) <= collected[args.dataset] and len(settings.finetune.seeds) == 1
+                assert settings.finetune.episodes == ((10,) if FEW_TABLE in step.name else (25,))
             kept = range(training.updates, 0, -training.checkpoint_every)[: training.keep_checkpoints]
             finished[f"runs/rehearsal/{args.run_name}"] = kept
         elif words[1] == "evaluate":
