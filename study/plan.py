@@ -250,14 +250,9 @@ def _finetune(folders: Folders, table: str, task: str) -> Step:
     unlabelled = ("--unlabelled", str(folders.data / "tray_play_state_10k")) if table == AUXILIARY_TABLE else ()
     data = ("--dataset", str(folders.data / _unseen(task)), *unlabelled)
     config, *changes = DOWNSTREAM_TABLES[table]
-    options = (
-        "--storage",
-        str(folders.runs),
-        "--run-name",
-        name,
-        *[word for one in changes for word in ("--set", one)],
-    )
-    return Step(f"finetune {name}", ("am-ray", "finetune", f"{CONFIGS}/{config}.yaml", *data, *options))
+    changed = [word for change in changes for word in ("--set", change)]
+    options = ("--storage", str(folders.runs), "--run-name", name)
+    return Step(f"finetune {name}", ("am-ray", "finetune", f"{CONFIGS}/{config}.yaml", *data, *options, *changed))
 
 
 def _pictures(folders: Folders, checkpoint: str) -> Step:
@@ -269,10 +264,12 @@ def _pictures(folders: Folders, checkpoint: str) -> Step:
 
 def _generalisation(folders: Folders, conditions: Conditions) -> list[Step]:
     """A shipped checkpoint under other conditions than those of its data."""
-    steps = []
-    for condition in conditions.conditions:
-        name = f"evaluate {conditions.checkpoint}, {condition.label}"
-        out = folders.runs / conditions.file(condition)
-        step = _evaluate(name, Path("checkpoints", conditions.checkpoint), out, env_kwargs=condition.env_kwargs)
-        steps.append(step)
-    return steps
+    return [
+        _evaluate(
+            f"evaluate {conditions.checkpoint}, {condition.label}",
+            Path("checkpoints", conditions.checkpoint),
+            folders.runs / conditions.file(condition),
+            env_kwargs=condition.env_kwargs,
+        )
+        for condition in conditions.conditions
+    ]

@@ -105,10 +105,10 @@ def _rates(evaluation: dict[str, Any], policy: str) -> dict[str, Any]:
     """What an evaluation says of one of its policies, in the place of the checkpoint; nothing if it had not that one."""
     if not evaluation.get(policy):
         return {}
-    others = {"tasks", "random", "oracle"} | ({"failures"} if policy != "tasks" else set())
+    left_out = {"tasks", "random", "oracle"}
     if policy != "tasks":
-        others |= {"checkpoint", "acting"}
-    return {"tasks": evaluation[policy]} | {name: value for name, value in evaluation.items() if name not in others}
+        left_out |= {"checkpoint", "acting", "failures"}
+    return {"tasks": evaluation[policy]} | {name: value for name, value in evaluation.items() if name not in left_out}
 
 
 def _downstream(runs: Path, results: Path, shown: dict[str, str]) -> list[Path]:
