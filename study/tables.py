@@ -53,9 +53,11 @@ TABLES = (
             SweepRow("without Q, the likelier gripper", "tray_play_10k_recipe", acting="cloned"),
             SweepRow("acting by CEM", "tray_play_10k_recipe", acting="cem"),
             SweepRow("without bootstrapping", "tray_play_10k_no_bootstrap"),
+            SweepRow("staying at goals, nearly there is there", "tray_play_10k_stay"),
             SweepRow("by CEM, without the auxiliary cloning loss", "tray_play_10k"),
             SweepRow("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
             SweepRow("behaviour cloning (GCBC), the likelier gripper", "tray_play_10k_cloning", acting="mean"),
+            SweepRow("behaviour cloning (GCBC), staying at goals, too", "tray_play_10k_stay_cloning"),
         ),
     ),
     Table(

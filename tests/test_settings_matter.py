@@ -33,6 +33,8 @@ _TWO_VALUED = (
     "models/test_settings_matter.py::test_uniform_actions_of_two_valued_entries_change_the_loss_and_the_action"
 )
 _MIRROR = "models/test_augmentation.py::test_a_mirror_turns_images_and_the_named_entries_of_half_the_transitions"
+_BLUR = "models/test_augmentation.py::test_noise_of_the_goal_is_on_its_entries_alone_and_of_many_sizes"
+_STAY = "models/test_augmentation.py::test_some_transitions_make_room_for_one_that_stays_where_it_was_to_come"
 _WEIGHTS = "algorithm/test_settings_matter.py::test_a_setting_of_training_changes_the_trained_weights"
 _RESOURCES = "algorithm/test_settings_matter.py::test_resources_are_what_ray_is_asked_for"
 _DRAW = "data/test_settings_matter.py::test_settings_of_the_draw_change_the_blocks"
@@ -94,7 +96,9 @@ WHERE: dict[str, dict[str, str]] = {
         _NETWORKS,
     )
     | dict.fromkeys(["goal_difference", "entity_slots", "entity_width"], _VECTORS)
-    | {"task_goal": _TASK, "mirror_state": _MIRROR},
+    | {"task_goal": _TASK, "mirror_state": _MIRROR}
+    | dict.fromkeys(["goal_noise", "goal_noise_entries"], _BLUR)
+    | dict.fromkeys(["stay_share", "stay_entries"], _STAY),
     "OptimizationSettings": {
         **dict.fromkeys(
             ["learning_rate", "batch_size", "max_gradient_norm", "weight_decay", "target_update_rate", "precision"],

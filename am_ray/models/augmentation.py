@@ -1,4 +1,4 @@
-"""What a transition's images may look like without a change of what it teaches: shifted, or seen in a mirror."""
+"""What data say that they do not show: their images shifted or in a mirror, that who has come stays, that nearly there is there."""
 
 from __future__ import annotations
 
@@ -7,27 +7,35 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from am_ray.core.targets import is_of_task
 from am_ray.models.encoders import Observation
 from am_ray.settings import ModelSettings
-from am_ray.types import STATE, DataSpec, SettingsError, TransitionBatch
+from am_ray.types import STATE, DataSpec, GoalSource, SettingsError, TransitionBatch
 
 
 class Augmentation:
     """Draws a shift and a mirror for each transition, the same for s, s' and g, so that what moved between them still did.
 
+    After that some transitions make room for one that stays: from s', where it is asked for, to s'. Last comes noise of the goals.
+
     Args:
-        spec: Of the data; without images batches pass as they are.
-        settings: ``image_shift``, ``mirror_action`` and ``mirror_state``.
+        spec: Of the data; without images nothing is shifted or mirrored.
+        settings: ``image_shift``, ``mirror_action``, ``mirror_state``, ``stay_share``, ``stay_entries``, ``goal_noise`` and ``goal_noise_entries``.
 
     Raises:
-        SettingsError: ``mirror_action`` or ``mirror_state`` names an entry that there is not, or that a mirror cannot turn.
+        SettingsError: A list names an entry that there is not, or that a mirror cannot turn.
     """
 
     def __init__(self, spec: DataSpec, settings: ModelSettings) -> None:
         self._has_images = any(len(shape) == 3 for shape in spec.observation_shapes.values())
         self._shift = settings.image_shift
         self._mirror_action, self._mirror_state = list(settings.mirror_action), list(settings.mirror_state)
+        self._spec, self._stay_share, self._stay_entries = spec, settings.stay_share, list(settings.stay_entries)
+        self._goal_noise, self._noisy_entries = settings.goal_noise, list(settings.goal_noise_entries)
         self._refuse_what_a_mirror_cannot_turn(spec)
+        size = spec.goal_shapes.get(STATE, (0,))[0]
+        _refuse_entries("stay_entries", self._stay_entries, spec.action_dim, "actions")
+        _refuse_entries("goal_noise_entries", self._noisy_entries, size, "a goal's state")
 
     def _refuse_what_a_mirror_cannot_turn(self, spec: DataSpec) -> None:
         if self._mirror_action and not self._has_images:
@@ -60,10 +68,8 @@ class Augmentation:
             )
 
     def __call__(self, batch: TransitionBatch[Tensor], generator: torch.Generator) -> TransitionBatch[Tensor]:
-        if not self._has_images:
-            return batch
         size, device = len(batch.action), batch.action.device
-        if self._shift:
+        if self._has_images and self._shift:
             offset = torch.randint(0, 2 * self._shift + 1, (size, 2), generator=generator, device=device)
             s, s_next, g = (
                 random_shift(x, offset, max_shift=self._shift)
@@ -72,7 +78,37 @@ class Augmentation:
             batch = dataclasses.replace(batch, observation=s, next_observation=s_next, goal=g)
         if self._mirror_action:
             batch = self._mirrored(batch, torch.rand(size, generator=generator, device=device) < 0.5)
+        if self._stay_share:
+            batch = self._staying(batch, torch.rand(size, generator=generator, device=device) < self._stay_share)
+        if self._goal_noise:
+            batch = dataclasses.replace(batch, goal=self._noisy(batch.goal, generator))
         return batch
+
+    def _staying(self, batch: TransitionBatch[Tensor], chosen: Tensor) -> TransitionBatch[Tensor]:
+        """The chosen rows, but those of a task, as (s', what led there without its motion, s') with the goal s': there, and staying."""
+        chosen = chosen & ~is_of_task(batch.source)
+        here = batch.next_observation
+        action = batch.action.clone()
+        action[:, self._stay_entries] = 0.0
+        return dataclasses.replace(
+            batch,
+            observation=_where(chosen, here, batch.observation),
+            goal=_where(chosen, self._spec.goal_of(here), batch.goal),
+            action=torch.where(chosen.unsqueeze(1), action, batch.action),
+            next_action=torch.where(chosen.unsqueeze(1), action, batch.next_action),
+            is_end=batch.is_end | chosen,
+            next_is_final=batch.next_is_final & ~chosen,
+            num_steps=torch.where(chosen, 1, batch.num_steps),
+            source=torch.where(chosen, GoalSource.HINDSIGHT, batch.source),
+        )
+
+    def _noisy(self, goal: Observation, generator: torch.Generator) -> dict[str, Tensor]:
+        """The goals with normal noise, each of a standard deviation of its own, uniform between 0 and ``goal_noise``."""
+        state, num = goal[STATE].clone(), len(self._noisy_entries)
+        scale = self._goal_noise * torch.rand(len(state), 1, generator=generator, device=state.device)
+        noise = torch.randn(len(state), num, generator=generator, device=state.device)
+        state[:, self._noisy_entries] += scale * noise
+        return {**goal, STATE: state}
 
     def _mirrored(self, batch: TransitionBatch[Tensor], chosen: Tensor) -> TransitionBatch[Tensor]:
         """The chosen rows with left and right of their images, and the sign of the mirrored entries, changed."""
@@ -93,6 +129,17 @@ class Augmentation:
         if self._mirror_state and STATE in flipped:
             flipped[STATE] = flipped[STATE] * _signs(flipped[STATE], self._mirror_state, chosen)
         return flipped
+
+
+def _refuse_entries(setting: str, entries: list[int], size: int, of: str) -> None:
+    if any(not 0 <= entry < size for entry in entries) or len(set(entries)) < len(entries):
+        raise SettingsError(
+            f"model.{setting}: got {entries} for {of} of {size} entries; expected indices below {size}, each once. Correct the list, or leave it empty."
+        )
+
+
+def _where(rows: Tensor, one: Observation, other: Observation) -> dict[str, Tensor]:
+    return {name: torch.where(rows.view(-1, *[1] * (x.dim() - 1)), one[name], x) for name, x in other.items()}
 
 
 def _signs(values: Tensor, entries: list[int], chosen: Tensor) -> Tensor:

@@ -1,13 +1,15 @@
-"""Augmentation: what a mirror and a shift do to a transition, and what they leave alone."""
+"""Augmentation: what a mirror, a shift, staying and noise of the goal do to a transition, and what they leave alone."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
 
 from am_ray.models.augmentation import Augmentation
 from am_ray.settings import ModelSettings
-from am_ray.types import DataSpec, SettingsError
+from am_ray.types import DataSpec, GoalSource, SettingsError
 from tests.models.conftest import make_block, sample
 
 SPEC = DataSpec({"state": (3,), "front": (12, 12, 3)}, {"front": None}, (-1.0,) * 4, (1.0,) * 4)
@@ -70,3 +72,79 @@ def test_a_mirror_needs_images_and_goals_that_it_can_turn() -> None:
     part = DataSpec(SPEC.observation_shapes, {"front": None, "state": (1, 2)}, (-1.0,), (1.0,))
     with pytest.raises(SettingsError, match=r"goals of the state's entries \(1, 2\)"):
         Augmentation(part, ModelSettings(mirror_action=(0,), mirror_state=(1,)))
+
+
+GOALS = DataSpec({"state": (4,)}, {"state": (1, 2, 3)}, (-1.0,), (1.0,))
+
+
+def test_noise_of_the_goal_is_on_its_entries_alone_and_of_many_sizes() -> None:
+    batch = sample(make_block(GOALS), GOALS, size=20_000)
+    blur = Augmentation(GOALS, ModelSettings(goal_noise=0.1, goal_noise_entries=(0, 2)))
+    noisy = blur(batch, torch.Generator().manual_seed(0))
+    off = noisy.goal["state"] - batch.goal["state"]
+    assert torch.equal(noisy.goal["state"][:, 1], batch.goal["state"][:, 1])
+    assert torch.equal(noisy.observation["state"], batch.observation["state"])
+    assert torch.equal(noisy.next_observation["state"], batch.next_observation["state"])
+    assert torch.equal(
+        batch.goal["state"], sample(make_block(GOALS), GOALS, size=20_000).goal["state"]
+    )  # in place of nothing
+    # A standard deviation uniform in [0, 0.1]: 0.1 / sqrt(3) over all; both entries of a transition share it, so sizes go together.
+    assert off[:, (0, 2)].std(dim=0) == pytest.approx([0.0577, 0.0577], rel=0.03)
+    assert off[:, (0, 2)].mean(dim=0) == pytest.approx([0.0, 0.0], abs=0.002)
+    sizes = off[:, (0, 2)].abs().T
+    assert torch.corrcoef(off[:, (0, 2)].T)[0, 1].abs() < 0.05 < 0.2 < torch.corrcoef(sizes)[0, 1]
+    again = blur(batch, torch.Generator().manual_seed(0))
+    assert torch.equal(again.goal["state"], noisy.goal["state"])
+
+
+@pytest.mark.parametrize("entries", [(3,), (-1,), (0, 0)], ids=str)
+def test_noise_and_staying_are_of_entries_that_there_are(entries: tuple[int, ...]) -> None:
+    with pytest.raises(
+        SettingsError,
+        match=r"goal_noise_entries.* for a goal's state of 3 entries; expected indices below 3, each once",
+    ):
+        Augmentation(GOALS, ModelSettings(goal_noise=0.1, goal_noise_entries=entries))
+    images = DataSpec(SPEC.observation_shapes, {"front": None}, (-1.0,) * 3, (1.0,) * 3)
+    with pytest.raises(SettingsError, match="a goal's state of 0 entries"):
+        Augmentation(images, ModelSettings(goal_noise=0.1, goal_noise_entries=(0,)))
+    with pytest.raises(SettingsError, match=r"stay_entries.* for actions of 3 entries"):
+        Augmentation(images, ModelSettings(stay_share=0.1, stay_entries=entries))
+
+
+def test_some_transitions_make_room_for_one_that_stays_where_it_was_to_come() -> None:
+    spec = DataSpec({"state": (3,), "front": (8, 8, 3)}, {"front": None, "state": (0, 2)}, (-1.0,) * 4, (1.0,) * 4)
+    batch = sample(make_block(spec), spec, size=4000, chaining_ratio=0.5)
+    settings = ModelSettings(image_shift=0, stay_share=0.25, stay_entries=(0, 2))
+    stays = Augmentation(spec, settings)(batch, torch.Generator().manual_seed(0))
+    rows = (stays.action != batch.action).any(dim=1)
+    assert 0.22 < rows.float().mean() < 0.28
+    here = batch.next_observation
+    assert torch.equal(stays.observation["front"][rows], here["front"][rows])
+    assert torch.equal(stays.observation["state"][rows], here["state"][rows])
+    assert torch.equal(stays.goal["front"][rows], here["front"][rows])
+    assert torch.equal(stays.goal["state"][rows], here["state"][rows][:, [0, 2]])
+    for action in (stays.action, stays.next_action):
+        torch.testing.assert_close(action[rows], batch.action[rows] * torch.tensor([0.0, 1.0, 0.0, 1.0]))
+    assert stays.is_end[rows].all() and not stays.next_is_final[rows].any()
+    assert (stays.num_steps[rows] == 1).all() and (stays.source[rows] == GoalSource.HINDSIGHT).all()
+    assert set(batch.source[rows].tolist()) == {GoalSource.HINDSIGHT, GoalSource.RANDOM}
+    for name in ("front", "state"):
+        assert torch.equal(stays.next_observation[name], here[name])
+        assert torch.equal(stays.observation[name][~rows], batch.observation[name][~rows])
+        assert torch.equal(stays.goal[name][~rows], batch.goal[name][~rows])
+    for name in ("action", "next_action", "is_end", "next_is_final", "num_steps", "source"):
+        assert torch.equal(getattr(stays, name)[~rows], getattr(batch, name)[~rows])
+
+
+def test_transitions_of_a_task_make_no_room(state_spec: DataSpec) -> None:
+    batch = sample(make_block(state_spec), state_spec)
+    of_task = replace(batch, source=torch.full_like(batch.source, GoalSource.FAILURE))
+    stays = Augmentation(state_spec, ModelSettings(stay_share=1.0, stay_entries=(0,)))(of_task, torch.Generator())
+    for name in ("action", "is_end", "num_steps", "source"):
+        assert torch.equal(getattr(stays, name), getattr(of_task, name))
+    assert torch.equal(stays.observation["state"], batch.observation["state"])
+
+
+def test_noise_without_entries_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"goal_noise: got 0\.1 without goal_noise_entries"):
+        ModelSettings(goal_noise=0.1)
