@@ -97,7 +97,7 @@ WHERE: dict[str, dict[str, str]] = {
     )
     | dict.fromkeys(["goal_difference", "entity_slots", "entity_width"], _VECTORS)
     | {"task_goal": _TASK, "mirror_state": _MIRROR}
-    | dict.fromkeys(["goal_noise", "goal_noise_entries"], _BLUR)
+    | dict.fromkeys(["goal_jitter", "goal_jitter_entries"], _BLUR)
     | dict.fromkeys(["stay_share", "stay_entries"], _STAY),
     "OptimizationSettings": {
         **dict.fromkeys(

@@ -20,7 +20,7 @@ class Augmentation:
 
     Args:
         spec: Of the data; without images nothing is shifted or mirrored.
-        settings: ``image_shift``, ``mirror_action``, ``mirror_state``, ``stay_share``, ``stay_entries``, ``goal_noise`` and ``goal_noise_entries``.
+        settings: ``image_shift``, ``mirror_action``, ``mirror_state``, ``stay_share``, ``stay_entries``, ``goal_jitter`` and ``goal_jitter_entries``.
 
     Raises:
         SettingsError: A list names an entry that there is not, or that a mirror cannot turn.
@@ -31,11 +31,11 @@ class Augmentation:
         self._shift = settings.image_shift
         self._mirror_action, self._mirror_state = list(settings.mirror_action), list(settings.mirror_state)
         self._spec, self._stay_share, self._stay_entries = spec, settings.stay_share, list(settings.stay_entries)
-        self._goal_noise, self._noisy_entries = settings.goal_noise, list(settings.goal_noise_entries)
+        self._goal_jitter, self._noisy_entries = settings.goal_jitter, list(settings.goal_jitter_entries)
         self._refuse_what_a_mirror_cannot_turn(spec)
         size = spec.goal_shapes.get(STATE, (0,))[0]
         _refuse_entries("stay_entries", self._stay_entries, spec.action_dim, "actions")
-        _refuse_entries("goal_noise_entries", self._noisy_entries, size, "a goal's state")
+        _refuse_entries("goal_jitter_entries", self._noisy_entries, size, "a goal's state")
 
     def _refuse_what_a_mirror_cannot_turn(self, spec: DataSpec) -> None:
         if self._mirror_action and not self._has_images:
@@ -80,7 +80,7 @@ class Augmentation:
             batch = self._mirrored(batch, torch.rand(size, generator=generator, device=device) < 0.5)
         if self._stay_share:
             batch = self._staying(batch, torch.rand(size, generator=generator, device=device) < self._stay_share)
-        if self._goal_noise:
+        if self._goal_jitter:
             batch = dataclasses.replace(batch, goal=self._noisy(batch.goal, generator))
         return batch
 
@@ -103,9 +103,9 @@ class Augmentation:
         )
 
     def _noisy(self, goal: Observation, generator: torch.Generator) -> dict[str, Tensor]:
-        """The goals with normal noise, each of a standard deviation of its own, uniform between 0 and ``goal_noise``."""
+        """The goals with normal noise, each of a standard deviation of its own, uniform between 0 and ``goal_jitter``."""
         state, num = goal[STATE].clone(), len(self._noisy_entries)
-        scale = self._goal_noise * torch.rand(len(state), 1, generator=generator, device=state.device)
+        scale = self._goal_jitter * torch.rand(len(state), 1, generator=generator, device=state.device)
         noise = torch.randn(len(state), num, generator=generator, device=state.device)
         state[:, self._noisy_entries] += scale * noise
         return {**goal, STATE: state}

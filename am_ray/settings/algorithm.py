@@ -99,9 +99,9 @@ class ModelSettings(Checked):
     stay_entries: tuple[int, ...] = ()
     # Noise of the goal in training: normal, of a standard deviation drawn between 0 and this for each transition, in the entries' own
     # unit, such as metres ... So a goal is a place and its surroundings: what came within a centimetre has come. Ours.
-    goal_noise: float = bounded(0.0, 0.0, None)
+    goal_jitter: float = bounded(0.0, 0.0, None)
     # ... on these entries of the goal's state, such as positions (the Panda tray's: docs/paper_map.md).
-    goal_noise_entries: tuple[int, ...] = ()
+    goal_jitter_entries: tuple[int, ...] = ()
     # `learned`: a proposal network (hindsight cloning) seeds CEM, targets and negatives. Close to an actor: off by default.
     proposal: Literal["none", "learned"] = "none"
     # What stands in for the goal in a downstream task: a learned `tensor` (the paper), or a learned `affine` map of the
@@ -119,10 +119,10 @@ class ModelSettings(Checked):
                 f"ModelSettings.entity_slots: got {list(self.entity_slots)}; expected the first entry of the first slot and "
                 f"the entries of each, such as [9, 10], or nothing. Correct the list."
             )
-        if self.goal_noise and not self.goal_noise_entries:
+        if self.goal_jitter and not self.goal_jitter_entries:
             raise SettingsError(
-                f"ModelSettings.goal_noise: got {self.goal_noise:g} without goal_noise_entries; expected entries of the goal's state that it is "
-                f"added to. Name them, such as [0, 1, 2], or set goal_noise: 0."
+                f"ModelSettings.goal_jitter: got {self.goal_jitter:g} without goal_jitter_entries; expected entries of the goal's state that it is "
+                f"added to. Name them, such as [0, 1, 2], or set goal_jitter: 0."
             )
 
 

@@ -79,7 +79,7 @@ GOALS = DataSpec({"state": (4,)}, {"state": (1, 2, 3)}, (-1.0,), (1.0,))
 
 def test_noise_of_the_goal_is_on_its_entries_alone_and_of_many_sizes() -> None:
     batch = sample(make_block(GOALS), GOALS, size=20_000)
-    blur = Augmentation(GOALS, ModelSettings(goal_noise=0.1, goal_noise_entries=(0, 2)))
+    blur = Augmentation(GOALS, ModelSettings(goal_jitter=0.1, goal_jitter_entries=(0, 2)))
     noisy = blur(batch, torch.Generator().manual_seed(0))
     off = noisy.goal["state"] - batch.goal["state"]
     assert torch.equal(noisy.goal["state"][:, 1], batch.goal["state"][:, 1])
@@ -101,12 +101,12 @@ def test_noise_of_the_goal_is_on_its_entries_alone_and_of_many_sizes() -> None:
 def test_noise_and_staying_are_of_entries_that_there_are(entries: tuple[int, ...]) -> None:
     with pytest.raises(
         SettingsError,
-        match=r"goal_noise_entries.* for a goal's state of 3 entries; expected indices below 3, each once",
+        match=r"goal_jitter_entries.* for a goal's state of 3 entries; expected indices below 3, each once",
     ):
-        Augmentation(GOALS, ModelSettings(goal_noise=0.1, goal_noise_entries=entries))
+        Augmentation(GOALS, ModelSettings(goal_jitter=0.1, goal_jitter_entries=entries))
     images = DataSpec(SPEC.observation_shapes, {"front": None}, (-1.0,) * 3, (1.0,) * 3)
     with pytest.raises(SettingsError, match="a goal's state of 0 entries"):
-        Augmentation(images, ModelSettings(goal_noise=0.1, goal_noise_entries=(0,)))
+        Augmentation(images, ModelSettings(goal_jitter=0.1, goal_jitter_entries=(0,)))
     with pytest.raises(SettingsError, match=r"stay_entries.* for actions of 3 entries"):
         Augmentation(images, ModelSettings(stay_share=0.1, stay_entries=entries))
 
@@ -146,5 +146,5 @@ def test_transitions_of_a_task_make_no_room(state_spec: DataSpec) -> None:
 
 
 def test_noise_without_entries_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"goal_noise: got 0\.1 without goal_noise_entries"):
-        ModelSettings(goal_noise=0.1)
+    with pytest.raises(SettingsError, match=r"goal_jitter: got 0\.1 without goal_jitter_entries"):
+        ModelSettings(goal_jitter=0.1)
