@@ -31,11 +31,11 @@ class Augmentation:
         self._shift = settings.image_shift
         self._mirror_action, self._mirror_state = list(settings.mirror_action), list(settings.mirror_state)
         self._spec, self._stay_share, self._stay_entries = spec, settings.stay_share, list(settings.stay_entries)
-        self._goal_jitter, self._noisy_entries = settings.goal_jitter, list(settings.goal_jitter_entries)
+        self._goal_jitter, self._jitter_entries = settings.goal_jitter, list(settings.goal_jitter_entries)
         self._refuse_what_a_mirror_cannot_turn(spec)
         size = spec.goal_shapes.get(STATE, (0,))[0]
         _refuse_entries("stay_entries", self._stay_entries, spec.action_dim, "actions")
-        _refuse_entries("goal_jitter_entries", self._noisy_entries, size, "a goal's state")
+        _refuse_entries("goal_jitter_entries", self._jitter_entries, size, "a goal's state")
 
     def _refuse_what_a_mirror_cannot_turn(self, spec: DataSpec) -> None:
         if self._mirror_action and not self._has_images:
@@ -81,7 +81,7 @@ class Augmentation:
         if self._stay_share:
             batch = self._staying(batch, torch.rand(size, generator=generator, device=device) < self._stay_share)
         if self._goal_jitter:
-            batch = dataclasses.replace(batch, goal=self._noisy(batch.goal, generator))
+            batch = dataclasses.replace(batch, goal=self._with_jitter(batch.goal, generator))
         return batch
 
     def _staying(self, batch: TransitionBatch[Tensor], chosen: Tensor) -> TransitionBatch[Tensor]:
@@ -89,7 +89,8 @@ class Augmentation:
         chosen = chosen & ~is_of_task(batch.source)
         here = batch.next_observation
         action = batch.action.clone()
-        action[:, self._stay_entries] = 0.0
+        for entry in self._stay_entries:
+            action[:, entry] = 0.0
         return dataclasses.replace(
             batch,
             observation=_where(chosen, here, batch.observation),
@@ -102,12 +103,13 @@ class Augmentation:
             source=torch.where(chosen, GoalSource.HINDSIGHT, batch.source),
         )
 
-    def _noisy(self, goal: Observation, generator: torch.Generator) -> dict[str, Tensor]:
+    def _with_jitter(self, goal: Observation, generator: torch.Generator) -> dict[str, Tensor]:
         """The goals with normal noise, each of a standard deviation of its own, uniform between 0 and ``goal_jitter``."""
-        state, num = goal[STATE].clone(), len(self._noisy_entries)
+        state, num = goal[STATE].clone(), len(self._jitter_entries)
         scale = self._goal_jitter * torch.rand(len(state), 1, generator=generator, device=state.device)
-        noise = torch.randn(len(state), num, generator=generator, device=state.device)
-        state[:, self._noisy_entries] += scale * noise
+        noise = scale * torch.randn(len(state), num, generator=generator, device=state.device)
+        for column, entry in enumerate(self._jitter_entries):  # a list as an index would be copied to the device
+            state[:, entry] += noise[:, column]
         return {**goal, STATE: state}
 
     def _mirrored(self, batch: TransitionBatch[Tensor], chosen: Tensor) -> TransitionBatch[Tensor]:
