@@ -3,7 +3,7 @@
 python -m study.cloning_head CHECKPOINT --data PACKED --out DIR [--pairs 400000] [--passes 20] [--seed 0]
 
 A checkpoint of the weights that act (`study.ship`) has no such head if it acted by CEM, and all other ways of acting need one. The encoder has learnt what
-cloning needs, so the head is a small network on its output: every pair (s, g) is encoded once, with the shifts and mirrors of training.
+cloning needs, so the head is a small network on its output: every pair (s, g) is encoded once, as the networks are shown it in training.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _encoded(
 ) -> tuple[Tensor, Tensor]:
     """What the encoder that acts makes of hindsight pairs (n, width), and their actions (n, a) in [-1, 1]."""
     replay = DeviceReplay(packed, model.settings, torch.device("cpu"))
-    augmentation = Augmentation(packed.spec, model.settings.model)
+    augmentation = Augmentation(packed.spec, model.settings)
     features, actions = [], []
     for indices in islice(replay.draws(episodes, rng), -(-pairs // model.settings.optimization.batch_size)):
         batch = augmentation(replay.batch(indices), generator)

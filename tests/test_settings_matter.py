@@ -32,9 +32,8 @@ _BEHAVIOR = "models/test_learning.py::test_with_negatives_of_the_behaviour_q_say
 _TWO_VALUED = (
     "models/test_settings_matter.py::test_uniform_actions_of_two_valued_entries_change_the_loss_and_the_action"
 )
+_SHOWN = "models/test_settings_matter.py::test_every_setting_of_what_is_shown_changes_the_loss"
 _MIRROR = "models/test_augmentation.py::test_a_mirror_turns_images_and_the_named_entries_of_half_the_transitions"
-_BLUR = "models/test_augmentation.py::test_noise_of_the_goal_is_on_its_entries_alone_and_of_many_sizes"
-_STAY = "models/test_augmentation.py::test_some_transitions_make_room_for_one_that_stays_where_it_was_to_come"
 _WEIGHTS = "algorithm/test_settings_matter.py::test_a_setting_of_training_changes_the_trained_weights"
 _RESOURCES = "algorithm/test_settings_matter.py::test_resources_are_what_ray_is_asked_for"
 _DRAW = "data/test_settings_matter.py::test_settings_of_the_draw_change_the_blocks"
@@ -49,7 +48,8 @@ WHERE: dict[str, dict[str, str]] = {
         ["chaining_ratio", "chaining_window", "past_share", "goal_sampling", "last_state_share", "next_state_share"],
         _WEIGHTS,
     )
-    | dict.fromkeys(["chaining_neighbors", "chaining_distance", "chaining_entries", "junction_share"], _LINKS),
+    | dict.fromkeys(["chaining_neighbors", "chaining_distance", "chaining_entries", "junction_share"], _LINKS)
+    | dict.fromkeys(["stay_share", "stay_entries", "goal_jitter", "goal_jitter_entries"], _SHOWN),
     "CriticLossSettings": dict.fromkeys(
         [
             "loss",
@@ -96,9 +96,7 @@ WHERE: dict[str, dict[str, str]] = {
         _NETWORKS,
     )
     | dict.fromkeys(["goal_difference", "entity_slots", "entity_width"], _VECTORS)
-    | {"task_goal": _TASK, "mirror_state": _MIRROR}
-    | dict.fromkeys(["goal_jitter", "goal_jitter_entries"], _BLUR)
-    | dict.fromkeys(["stay_share", "stay_entries"], _STAY),
+    | {"task_goal": _TASK, "mirror_state": _MIRROR},
     "OptimizationSettings": {
         **dict.fromkeys(
             ["learning_rate", "batch_size", "max_gradient_norm", "weight_decay", "target_update_rate", "precision"],

@@ -45,7 +45,7 @@ class ActionableModel(nn.Module):
         self.settings = settings
         self.spec = spec
         self.action_scale = ActionScale(spec)
-        self._augmentation = Augmentation(spec, settings.model)
+        self._augmentation = Augmentation(spec, settings)
         self.has_task = settings.method == "task_critic"
         self.critic = Critic(spec, statistics, settings.model, has_task=self.has_task)
         self.target_critic: Critic = frozen_copy(self.critic)

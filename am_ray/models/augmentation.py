@@ -1,4 +1,4 @@
-"""What data say that they do not show: their images shifted or in a mirror, that who has come stays, that nearly there is there."""
+"""What the networks are shown of a batch: images shifted and in a mirror, transitions that stay at their goal, goals a little off."""
 
 from __future__ import annotations
 
@@ -9,33 +9,43 @@ from torch import Tensor
 
 from am_ray.core.targets import is_of_task
 from am_ray.models.encoders import Observation
-from am_ray.settings import ModelSettings
+from am_ray.settings import AlgorithmSettings
 from am_ray.types import STATE, DataSpec, GoalSource, SettingsError, TransitionBatch
 
 
 class Augmentation:
     """Draws a shift and a mirror for each transition, the same for s, s' and g, so that what moved between them still did.
 
-    After that some transitions make room for one that stays: from s', where it is asked for, to s'. Last comes noise of the goals.
+    Then some transitions make room for one that stays where it was to come, and last comes the noise of the goals.
 
     Args:
         spec: Of the data; without images nothing is shifted or mirrored.
-        settings: ``image_shift``, ``mirror_action``, ``mirror_state``, ``stay_share``, ``stay_entries``, ``goal_jitter`` and ``goal_jitter_entries``.
+        settings: ``model``'s ``image_shift``, ``mirror_action`` and ``mirror_state``; ``relabel``'s ``stay_share``, ``stay_entries``,
+            ``goal_jitter`` and ``goal_jitter_entries``.
 
     Raises:
-        SettingsError: A list names an entry that there is not, or that a mirror cannot turn.
+        SettingsError: A list names an entry that there is not, or one that a mirror cannot turn or no action of the data's bounds has at 0.
     """
 
-    def __init__(self, spec: DataSpec, settings: ModelSettings) -> None:
+    def __init__(self, spec: DataSpec, settings: AlgorithmSettings) -> None:
+        model, relabel = settings.model, settings.relabel
+        self._spec = spec
         self._has_images = any(len(shape) == 3 for shape in spec.observation_shapes.values())
-        self._shift = settings.image_shift
-        self._mirror_action, self._mirror_state = list(settings.mirror_action), list(settings.mirror_state)
-        self._spec, self._stay_share, self._stay_entries = spec, settings.stay_share, list(settings.stay_entries)
-        self._goal_jitter, self._jitter_entries = settings.goal_jitter, list(settings.goal_jitter_entries)
+        self._shift = model.image_shift
+        self._mirror_action, self._mirror_state = list(model.mirror_action), list(model.mirror_state)
+        self._stay_share, self._stay_entries = relabel.stay_share, relabel.stay_entries
+        self._goal_jitter, self._jitter_entries = relabel.goal_jitter, relabel.goal_jitter_entries
         self._refuse_what_a_mirror_cannot_turn(spec)
-        size = spec.goal_shapes.get(STATE, (0,))[0]
-        _refuse_entries("stay_entries", self._stay_entries, spec.action_dim, "actions")
-        _refuse_entries("goal_jitter_entries", self._jitter_entries, size, "a goal's state")
+        _refuse_entries("stay_entries", self._stay_entries, spec.action_dim, "an action")
+        _refuse_entries(
+            "goal_jitter_entries", self._jitter_entries, spec.goal_shapes.get(STATE, (0,))[0], "a goal's state"
+        )
+        for entry in self._stay_entries:
+            if not spec.action_low[entry] <= 0.0 <= spec.action_high[entry]:
+                raise SettingsError(
+                    f"relabel.stay_entries: got entry {entry} of actions in {list(spec.action_low)} .. {list(spec.action_high)}; expected "
+                    f"entries that can be 0, which is to stay. Correct the list, or set relabel.stay_share: 0 and leave it empty."
+                )
 
     def _refuse_what_a_mirror_cannot_turn(self, spec: DataSpec) -> None:
         if self._mirror_action and not self._has_images:
@@ -133,10 +143,12 @@ class Augmentation:
         return flipped
 
 
-def _refuse_entries(setting: str, entries: list[int], size: int, of: str) -> None:
+def _refuse_entries(setting: str, entries: tuple[int, ...], size: int, of: str) -> None:
     if any(not 0 <= entry < size for entry in entries) or len(set(entries)) < len(entries):
+        expected = f"indices 0 to {size - 1}, each once" if size else "none, for there is no such thing in these data"
         raise SettingsError(
-            f"model.{setting}: got {entries} for {of} of {size} entries; expected indices below {size}, each once. Correct the list, or leave it empty."
+            f"relabel.{setting}: got {list(entries)} for {of} of {size} entries; expected {expected}. Correct the list, or set "
+            f"relabel.{'stay_share' if setting == 'stay_entries' else 'goal_jitter'}: 0 and leave it empty."
         )
 
 

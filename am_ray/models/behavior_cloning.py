@@ -27,7 +27,7 @@ class BehaviorCloning(nn.Module):
         self.settings = settings
         self.spec = spec
         self.action_scale = ActionScale(spec)
-        self._augmentation = Augmentation(spec, settings.model)
+        self._augmentation = Augmentation(spec, settings)
         self.network = ActionDensityNetwork(spec, statistics, settings.model, settings.cloning)
         self.acting_network: ActionDensityNetwork = frozen_copy(self.network)
         self.acting: CloningAct = settings.cloning.act

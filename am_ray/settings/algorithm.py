@@ -40,6 +40,16 @@ class RelabelSettings(Checked):
     last_state_share: float = bounded(0.0, 0.0, 1.0)
     # Ours: floor for positives, needed when episodes are long (uniform ends give H_T / T positives: 0.75 % at T = 1000).
     next_state_share: float = bounded(0.05, 0.0, 1.0)
+    # Share of the transitions that make room for one that stays, as a batch is shown to the networks (ours): at s', with the goal s', it
+    # does what led there, but these entries of the action, displacements, are 0. Data seldom begin where they are to end, so nothing else
+    # says what to do once one is there: docs/RESULTS.md, "Staying at goals". Transitions of a downstream task never stay.
+    stay_share: float = bounded(0.0, 0.0, 1.0)
+    stay_entries: tuple[int, ...] = ()
+    # Noise of every goal, staying or not (ours): normal, of a standard deviation drawn between 0 and this for each transition, in the
+    # entries' own unit, such as metres. So a goal has surroundings: what has come near it has come.
+    goal_jitter: float = bounded(0.0, 0.0, None)
+    # Entries of the goal's state (of a goal that is a part of the state: of that part), such as positions.
+    goal_jitter_entries: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,6 +67,16 @@ class RelabelSettings(Checked):
             raise SettingsError(
                 f"RelabelSettings.junction_share: got {self.junction_share:g} with chaining_neighbors 0; expected links, for junctions are "
                 f"where episodes meet. Set chaining_neighbors, such as 4, or junction_share: 0."
+            )
+        if self.stay_share and not self.stay_entries:
+            raise SettingsError(
+                f"RelabelSettings.stay_share: got {self.stay_share:g} without stay_entries; expected the entries of the action that move, for "
+                f"they are 0 where one stays. Name them, such as [0, 1, 2], or set stay_share: 0."
+            )
+        if self.goal_jitter and not self.goal_jitter_entries:
+            raise SettingsError(
+                f"RelabelSettings.goal_jitter: got {self.goal_jitter:g} without goal_jitter_entries; expected entries of the goal's state "
+                f"that it is added to. Name them, such as [0, 1, 2], or set goal_jitter: 0."
             )
 
 
@@ -92,16 +112,6 @@ class ModelSettings(Checked):
     mirror_action: tuple[int, ...] = ()
     # ... and of these of the state, if there is one beside the image (the tray's: [1, 3], y and the sine of yaw).
     mirror_state: tuple[int, ...] = ()
-    # Share of the transitions that make room for one that stays: at s', with the goal s', it does what led there, but these entries of
-    # the action are 0 (of displacements those that move; of absolute positions none). Data seldom begin where they are to end, so nothing
-    # else says what to do once one is there. Ours; docs/experiments_log.md, "Reached and lost".
-    stay_share: float = bounded(0.0, 0.0, 1.0)
-    stay_entries: tuple[int, ...] = ()
-    # Noise of the goal in training: normal, of a standard deviation drawn between 0 and this for each transition, in the entries' own
-    # unit, such as metres ... So a goal is a place and its surroundings: what came within a centimetre has come. Ours.
-    goal_jitter: float = bounded(0.0, 0.0, None)
-    # ... on these entries of the goal's state, such as positions (the Panda tray's: docs/paper_map.md).
-    goal_jitter_entries: tuple[int, ...] = ()
     # `learned`: a proposal network (hindsight cloning) seeds CEM, targets and negatives. Close to an actor: off by default.
     proposal: Literal["none", "learned"] = "none"
     # What stands in for the goal in a downstream task: a learned `tensor` (the paper), or a learned `affine` map of the
@@ -118,11 +128,6 @@ class ModelSettings(Checked):
             raise SettingsError(
                 f"ModelSettings.entity_slots: got {list(self.entity_slots)}; expected the first entry of the first slot and "
                 f"the entries of each, such as [9, 10], or nothing. Correct the list."
-            )
-        if self.goal_jitter and not self.goal_jitter_entries:
-            raise SettingsError(
-                f"ModelSettings.goal_jitter: got {self.goal_jitter:g} without goal_jitter_entries; expected entries of the goal's state that it is "
-                f"added to. Name them, such as [0, 1, 2], or set goal_jitter: 0."
             )
 
 
@@ -211,6 +216,11 @@ class AlgorithmSettings:
             raise SettingsError(
                 f"critic.acting: got {self.critic.acting} without cloning.binary_entries; expected two-valued entries to draw. Name them, such as [-1] for a "
                 "gripper, or set critic.acting: likely."
+            )
+        if self.critic.negative_behavior and self.relabel.stay_share:
+            raise SettingsError(
+                f"critic.negative_behavior: got {self.critic.negative_behavior} with relabel.stay_share = {self.relabel.stay_share:g}; expected one of "
+                f"them alone, for negatives of the behaviour are what the data do, and data do not stay. Set either to 0."
             )
         if self.critic.binary_uniform and not self.cloning.binary_entries:
             raise SettingsError(

@@ -19,7 +19,7 @@ def test_all_of_them_are_small() -> None:
     assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) < 10_000_000
 
 
-@pytest.mark.parametrize("name", ["tray_play_state", "tray_play_image", "tray_stitch_state"])
+@pytest.mark.parametrize("name", ["tray_play_state", "tray_play_stay", "tray_play_image", "tray_stitch_state"])
 def test_it_is_whole_and_acts(name: str) -> None:
     verify_checkpoint(FOLDER / name)
     policy = am_ray.load_policy(FOLDER / name)
@@ -34,6 +34,13 @@ def test_it_reaches_goals_that_it_was_never_tried_on() -> None:
     """98 % in docs/RESULTS.md: below 34 of 40 by chance once in some thousand seeds."""
     report = evaluate(SHIPPED, tasks=["instance_grasping"], episodes=40, seed=2_718, baselines=False)
     assert report.tasks["instance_grasping"].successes >= 34
+
+
+@pytest.mark.slow
+def test_staying_at_goals_it_leaves_alone_what_it_rearranged() -> None:
+    """92 % of 200 goals in docs/RESULTS.md: below 31 of 40 by chance once in some hundred seeds; the one that was not taught to stay has 78."""
+    report = evaluate(FOLDER / "tray_play_stay", tasks=["rearrangement"], episodes=40, seed=2_718, baselines=False)
+    assert report.tasks["rearrangement"].successes >= 31
 
 
 @pytest.mark.slow

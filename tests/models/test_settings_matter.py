@@ -12,7 +12,14 @@ from torch import Tensor
 from am_ray.models.actionable_model import ActionableModel
 from am_ray.models.behavior_cloning import BehaviorCloning
 from am_ray.models.policy import GoalConditionedPolicy
-from am_ray.settings import AlgorithmSettings, CemSettings, CloningSettings, CriticLossSettings, ModelSettings
+from am_ray.settings import (
+    AlgorithmSettings,
+    CemSettings,
+    CloningSettings,
+    CriticLossSettings,
+    ModelSettings,
+    RelabelSettings,
+)
 from am_ray.types import DataSpec, SettingsError
 from tests.models.conftest import make_block, sample, statistics_of
 
@@ -102,6 +109,21 @@ def test_every_setting_of_vectors_changes_the_loss(vector_spec: DataSpec, change
     settings = AlgorithmSettings(method=method, model=model)
     changed = replace(settings, model=replace(model, **change))
     assert loss_of(vector_spec, changed) != loss_of(vector_spec, settings)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"stay_share": 0.0}, {"stay_entries": (1,)}, {"goal_jitter": 0.5}, {"goal_jitter_entries": (1,)}],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["behavior_cloning", "actionable_models"])
+def test_every_setting_of_what_is_shown_changes_the_loss(
+    state_spec: DataSpec, change: dict[str, Any], method: Any
+) -> None:
+    relabel = RelabelSettings(stay_share=0.5, stay_entries=(0,), goal_jitter=0.1, goal_jitter_entries=(0,))
+    settings = AlgorithmSettings(method=method, model=SMALL, relabel=relabel)
+    changed = replace(settings, relabel=replace(relabel, **change))
+    assert loss_of(state_spec, changed) != loss_of(state_spec, settings)
 
 
 @pytest.mark.parametrize("change", [{"num_components": 2}, {"min_std": 0.5}, {"binary_entries": (-1,)}], ids=str)
