@@ -57,7 +57,6 @@ TABLES = (
             SweepRow("by CEM, without the auxiliary cloning loss", "tray_play_10k"),
             SweepRow("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
             SweepRow("behaviour cloning (GCBC), the likelier gripper", "tray_play_10k_cloning", acting="mean"),
-            SweepRow("behaviour cloning (GCBC), staying at goals, too", "tray_play_10k_stay_cloning"),
         ),
     ),
     Table(

@@ -74,9 +74,9 @@ def test_the_main_result_is_of_the_reference_run() -> None:
         loaded(FOLDER / f"{name}.yaml")
         for name in ("study/tray_play_10k_recipe", "study/tray_play_10k_stay", "tray_play")
     )
-    assert staying.algorithm == reference.algorithm
+    assert recipe.algorithm == reference.algorithm
     none = {"stay_share": 0.0, "stay_entries": (), "goal_jitter": 0.0, "goal_jitter_entries": ()}
-    assert recipe.algorithm == replace(reference.algorithm, relabel=replace(reference.algorithm.relabel, **none))
+    assert recipe.algorithm == replace(staying.algorithm, relabel=replace(staying.algorithm.relabel, **none))
     assert recipe.training.updates == staying.training.updates == reference.training.updates
 
 
