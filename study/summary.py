@@ -39,6 +39,9 @@ SUMMARIES: Mapping[str, tuple[Contrast, ...]] = {
             LINKED,
             f"{CLONING}, linked goals, 35,000 updates",
         ),
+        Contrast(
+            "the same, twice the episodes, 1.5 times the updates", "tray_stitch_20k", LINKED, f"{CLONING}, linked goals"
+        ),
         Contrast("images; neither draws its gripper", "tray_play_images", OURS, CLONING),
     ),
     "over_own_head": (
