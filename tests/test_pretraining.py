@@ -350,6 +350,18 @@ def test_bad_data_are_refused_before_anything_is_written(points: str, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_entries_that_the_data_do_not_have_are_refused_before_anything_is_written(points: str, tmp_path: Path) -> None:
+    settings = settings_for(points)
+    relabel = replace(settings.algorithm.relabel, stay_share=0.1, stay_entries=(7,))
+    with pytest.raises(
+        SettingsError, match=r"stay_entries: got \[7\] for an action of \d+ entries; expected indices 0 to"
+    ):
+        pretrain(
+            replace(settings, algorithm=replace(settings.algorithm, relabel=relabel)), run_name="a", storage=tmp_path
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_numbers_that_are_not_finite_stop_the_run_and_name_the_last_good_checkpoint(
     points: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,16 @@ def test_what_cannot_work_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_entries_that_the_labelled_data_do_not_have_are_refused_before_anything_is_written(
+    labelled: str, pretrained: str, tmp_path: Path
+) -> None:
+    mapping = study_mapping(labelled, pretrained)
+    mapping["algorithm"]["relabel"] = {"stay_share": 0.1, "stay_entries": [7]}
+    with pytest.raises(AmRayError, match=r"stay_entries: got \[7\] for an action of \d+ entries"):
+        prepare(read_settings(StudySettings, mapping, "test"), run_name="a", storage=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_network_unlike_the_pretrained_one_is_refused_with_the_arm(
     labelled: str, pretrained: str, tmp_path: Path
 ) -> None:
