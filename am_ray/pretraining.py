@@ -123,9 +123,8 @@ def pretrain(
 
     run = RunDirectory(Path(storage) / run_name)
     facts = dataset_facts(settings.dataset, settings.ingest.skip_bad_files)
-    Augmentation(
-        facts.spec, settings.algorithm
-    )  # entries that the data do not have are found out before anything is written
+    # Entries that the data do not have are found out before anything is written.
+    Augmentation(facts.spec, settings.algorithm)
     if settings.algorithm.method == "task_critic":
         # Weights that do not fit are found out before anything is written; the start is cached for the learners.
         task_start(settings.dataset, settings.task, settings.algorithm, settings.ingest.skip_bad_files)
