@@ -57,6 +57,11 @@ TABLES = (
             SweepRow("by CEM, without the auxiliary cloning loss", "tray_play_10k"),
             SweepRow("behaviour cloning (GCBC)", "tray_play_10k_cloning"),
             SweepRow("behaviour cloning (GCBC), the likelier gripper", "tray_play_10k_cloning", acting="mean"),
+            SweepRow("behaviour cloning (GCBC), staying at goals", "tray_play_10k_stay_cloning"),
+        ),
+        pairs=(
+            ("staying at goals, nearly there is there", "behaviour cloning (GCBC), staying at goals"),
+            ("behaviour cloning (GCBC), staying at goals", "behaviour cloning (GCBC)"),
         ),
     ),
     Table(
