@@ -99,6 +99,8 @@ def state_steps(folders: Folders) -> list[Step]:
                 "no_links_cloning",
                 "recipe_cloning",
                 "cloning_longer",
+                "stay",
+                "stay_cloning",
             )
         ],
         *_act_otherwise(folders, "tray_stitch_recipe_cloning"),
