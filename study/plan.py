@@ -70,6 +70,7 @@ def state_steps(folders: Folders) -> list[Step]:
         *_act_otherwise(folders, "tray_play_10k_recipe"),
         _sweep(folders, "tray_play_10k_no_bootstrap", "tray_play_state_10k"),
         _sweep(folders, "tray_play_10k_stay", "tray_play_state_10k"),
+        *_act_otherwise(folders, "tray_play_10k_stay"),
         _sweep(folders, "tray_play_10k_stay_cloning", "tray_play_state_10k"),
         _sweep(folders, "tray_play_10k_cloning", "tray_play_state_10k"),
         *_act_otherwise(folders, "tray_play_10k_cloning"),

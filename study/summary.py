@@ -23,10 +23,12 @@ class Contrast:
 
 OURS, CLONING = "Actionable Models", "behaviour cloning (GCBC)"
 LINKED = f"{OURS}, linked goals"
+STAYING = "staying at goals, nearly there is there"
 WITHOUT_Q = "acting by the cloning head, without Q"
 SUMMARIES: Mapping[str, tuple[Contrast, ...]] = {
     "over_cloning": (
         Contrast("whole tasks, near an expert's (tray_play)", "tray_play_10k", OURS, CLONING),
+        Contrast("the same, both shown how to stay at goals", "tray_play_10k", STAYING, f"{CLONING}, staying at goals"),
         Contrast("far from an expert's (tray_clumsy), far negatives", "tray_clumsy", "far negatives alone", CLONING),
         Contrast("uncut play (tray_uncut)", "tray_uncut", OURS, CLONING),
         Contrast(
@@ -46,6 +48,7 @@ SUMMARIES: Mapping[str, tuple[Contrast, ...]] = {
     ),
     "over_own_head": (
         Contrast("whole tasks, near an expert's (tray_play)", "tray_play_10k", OURS, WITHOUT_Q),
+        Contrast("the same, shown how to stay at goals", "tray_play_10k", STAYING, "staying at goals, without Q"),
         Contrast(
             "far from an expert's (tray_clumsy), far negatives",
             "tray_clumsy",

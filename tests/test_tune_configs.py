@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parents[1] / "tune_configs"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 # They say what they stand for, whatever the defaults become.
 REFERENCES = ("paper", "tray_play")
+STAYING = ("stay_share", "stay_entries", "goal_jitter", "goal_jitter_entries")
 SWEEPS = {"smoke": 2, "chaining_ratio": 15, "negative_ratio": 15, "chaining_x_negatives": 27}
 
 
@@ -74,10 +75,26 @@ def test_the_main_result_is_of_the_reference_run() -> None:
         loaded(FOLDER / f"{name}.yaml")
         for name in ("study/tray_play_10k_recipe", "study/tray_play_10k_stay", "tray_play")
     )
-    assert recipe.algorithm == reference.algorithm
-    none = {"stay_share": 0.0, "stay_entries": (), "goal_jitter": 0.0, "goal_jitter_entries": ()}
-    assert recipe.algorithm == replace(staying.algorithm, relabel=replace(staying.algorithm.relabel, **none))
+    assert staying.algorithm == reference.algorithm
+    without = {name: getattr(recipe.algorithm.relabel, name) for name in STAYING}
+    assert without["stay_share"] == without["goal_jitter"] == 0.0
+    assert recipe.algorithm == replace(staying.algorithm, relabel=replace(staying.algorithm.relabel, **without))
     assert recipe.training.updates == staying.training.updates == reference.training.updates
+
+
+@pytest.mark.parametrize("data", ["tray_play_10k", "tray_stitch"])
+def test_both_methods_are_shown_the_same_staying_and_nothing_else(data: str) -> None:
+    shown: dict[str, list[Any]] = {}
+    for suffix in ("", "_cloning"):
+        recipe = data + ("" if data.endswith("10k") and suffix else "_recipe") + suffix
+        one, other = (
+            flat(to_mapping(loaded(FOLDER / "study" / f"{name}.yaml").algorithm))
+            for name in (recipe, f"{data}_stay{suffix}")
+        )
+        differing = {key for key in one if one[key] != other[key]}
+        assert differing == {f"relabel.{name}" for name in STAYING}
+        shown[suffix] = [other[f"relabel.{name}"] for name in STAYING]
+    assert shown[""] == shown["_cloning"]
 
 
 def test_the_papers_row_has_its_objective_and_the_other_rows_networks() -> None:
