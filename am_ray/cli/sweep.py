@@ -91,10 +91,10 @@ def _planned(plan: SweepPlan) -> Report:
 
     from am_ray.settings_reader import to_mapping
     from am_ray.sweep.plan import short_names, shown
-    from am_ray.trials.preflight import check_evaluation
+    from am_ray.trials.preflight import check_beforehand
     from am_ray.trials.resources import trial_resources
 
-    check_evaluation(plan.trials)
+    check_beforehand(plan.trials)
     needs = [trial_resources(trial.settings).total for trial in plan.trials]
     short = short_names(plan.varied)
     table = Table(title=f"{len(plan.trials)} trials")

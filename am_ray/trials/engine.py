@@ -68,31 +68,34 @@ def run_trials(
         EnvironmentContractError: The environment cannot be used to evaluate.
         FolderInUseError: Another process runs this study.
     """
-    check_names(trials)
-    _check_scheduler(trials, scheduler)
     stop = stop or StopRequest()
     with nullcontext(folder) if isinstance(folder, HeldFolder) else study_folder(folder) as held:
+        if not isinstance(folder, HeldFolder):
+            check_trials(trials, held.path, scheduler)
         folder = held.path
         study = _Study(trials, folder, stage, tracked, stop, on_result)
         if study.open and stop.signal is None:
-            from am_ray.trials.preflight import check_evaluation
-
-            check_evaluation(study.open)
             (folder / STOP_FILE).unlink(missing_ok=True)
             study.run(max_concurrent, max_failures, scheduler, metric, mode)
         return study.results()
 
 
 def check_trials(trials: Sequence[Trial], folder: Path, scheduler: SchedulerSettings | None = None) -> None:
-    """Whether `run_trials` may go on with these trials in this folder; nothing is written.
+    """Whether `run_trials` may go on with these trials in this folder, and can train and evaluate those that are left; nothing is written.
 
     Raises:
-        SettingsError: See `run_trials`.
+        AmRayError: See `run_trials`.
     """
+    from am_ray.trials.preflight import check_beforehand
+
     check_names(trials)
     _check_scheduler(trials, scheduler)
-    for trial in trials:
-        TrialFolder(folder, trial.name).result(trial)
+    check_beforehand([trial for trial in trials if not _has_ended(TrialFolder(folder, trial.name).result(trial))])
+
+
+def _has_ended(result: TrialResult | None) -> bool:
+    """Failed trials are tried again."""
+    return result is not None and result.status != "failed"
 
 
 class _Study:
@@ -113,7 +116,7 @@ class _Study:
         self._jobs = {t.name: TrialJob(t, folder.resolve(), stage, tracked, path, cwd, commit) for t in trials}
         self._files = {trial.name: TrialFolder(folder, trial.name) for trial in trials}
         found = {trial.name: self._files[trial.name].result(trial) for trial in trials}
-        self._ended = {name: result for name, result in found.items() if result and result.status != "failed"}
+        self._ended = {name: result for name, result in found.items() if result and _has_ended(result)}
         self._before = len(self._ended)
         self._error: Exception | None = None
 

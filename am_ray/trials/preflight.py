@@ -1,4 +1,4 @@
-"""Whether trials can be evaluated at all, found out before they train for hours."""
+"""Whether trials fit their data and can be evaluated at all, found out before they train for hours."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ import numpy as np
 
 from am_ray.data.reader import read_dataset
 from am_ray.evaluation import evaluate
+from am_ray.models.augmentation import Augmentation
 from am_ray.models.policy import ActionValue
 from am_ray.settings_reader import to_mapping
 from am_ray.trials.trial import Trial
-from am_ray.types import DataSpec, EnvironmentContractError
+from am_ray.types import DataSpec, EnvironmentContractError, SettingsError
 
 logger = logging.getLogger(__name__)
 
 
-def check_evaluation(trials: Sequence[Trial]) -> None:
-    """Opens each environment and dataset that the trials name, and takes one step of each task.
+def check_beforehand(trials: Sequence[Trial]) -> None:
+    """Opens each environment and dataset that the trials name, compares settings with the data, and takes one step of each task.
 
     Raises:
         DatasetError: A dataset cannot be read.
         EnvironmentContractError: An environment cannot be made, or lacks a goal, a success flag or the data's actions.
-        SettingsError: A task is unknown.
+        SettingsError: A task is unknown, or a setting names an entry that the data do not have; names the trial.
     """
+    _check_entries(trials)
     seen = set()
     for trial in trials:
         settings, skip = trial.evaluation, trial.settings.ingest.skip_bad_files
@@ -54,6 +56,18 @@ def check_evaluation(trials: Sequence[Trial]) -> None:
             baselines=False,
             max_steps=1,
         )
+
+
+def _check_entries(trials: Sequence[Trial]) -> None:
+    specs: dict[str, DataSpec] = {}
+    for trial in trials:
+        path = trial.settings.dataset
+        if path not in specs:
+            specs[path] = read_dataset(path, skip_bad_files=trial.settings.ingest.skip_bad_files).spec
+        try:
+            Augmentation(specs[path], trial.settings.algorithm)
+        except SettingsError as error:
+            raise SettingsError(f"trial {trial.name}: {error}") from error
 
 
 class _MakeIdle:

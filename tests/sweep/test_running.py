@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from am_ray.data.reader import read_manifest
-from am_ray.settings_reader import settings_sha256
+from am_ray.settings_reader import read_settings, settings_sha256, to_mapping
 from am_ray.study_settings import EvaluationSettings, SchedulerSettings, StudySettings, SweepSettings
 from am_ray.sweep import plan_sweep, run_sweep
 from am_ray.sweep import running as running_module
@@ -20,7 +21,7 @@ from am_ray.tracking.origin import git_commit, machine
 from am_ray.trials import TrialResult
 from am_ray.trials.folder_lock import FolderInUseError, HeldFolder, locked
 from am_ray.trials.trial import TrialFolder
-from am_ray.types import SettingsError
+from am_ray.types import EnvironmentContractError, SettingsError
 from tests.trials.conftest import settings_for, write_points
 
 RATIO = "algorithm.relabel.chaining_ratio"
@@ -86,6 +87,32 @@ def test_a_sweep_that_may_not_run_leaves_nothing_behind(points: str, tmp_path: P
         run_sweep(late, run_name="s", storage=tmp_path)
     assert contents(folder) == before
     assert not list(tmp_path.glob("mlflow.db*"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (
+            {"algorithm.relabel.stay_share": 0.1, "algorithm.relabel.stay_entries": [7]},
+            SettingsError,
+            r"trial chaining_ratio=0,seed=0: relabel\.stay_entries: got \[7\]",
+        ),
+        ({"evaluation.env": "Nothing-v7"}, EnvironmentContractError, "could not be made"),
+    ],
+)
+def test_a_sweep_whose_trials_cannot_run_can_be_corrected(
+    points: str, tmp_path: Path, wrong: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    good = planned(points, [0])
+    mapping = to_mapping(good.settings)
+    for name, value in wrong.items():
+        *parents, last = name.split(".")
+        reduce(dict.__getitem__, parents, mapping)[last] = value
+    bad = plan_sweep(read_settings(StudySettings, mapping, "f"), "f")
+    with pytest.raises(error, match=message):
+        run_sweep(bad, run_name="s", storage=tmp_path)
+    assert set(contents(tmp_path)) == {"s/.lock"}
+    begin(good, tmp_path / "s", "auto")  # the same name, the right settings
 
 
 @pytest.mark.slow
