@@ -117,14 +117,13 @@ def pretrain(
     """
     if not settings.dataset:
         raise SettingsError("dataset: empty; expected the directory of a dataset. Set it, or pass --dataset.")
+    from am_ray.algorithm.fitting import check_fits
     from am_ray.algorithm.offline_data import dataset_facts
     from am_ray.algorithm.task_start import task_start
-    from am_ray.models.augmentation import Augmentation
 
     run = RunDirectory(Path(storage) / run_name)
     facts = dataset_facts(settings.dataset, settings.ingest.skip_bad_files)
-    # Entries that the data do not have are found out before anything is written.
-    Augmentation(facts.spec, settings.algorithm)
+    check_fits(facts, settings.algorithm)
     if settings.algorithm.method == "task_critic":
         # Weights that do not fit are found out before anything is written; the start is cached for the learners.
         task_start(settings.dataset, settings.task, settings.algorithm, settings.ingest.skip_bad_files)

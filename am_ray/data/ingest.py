@@ -77,7 +77,7 @@ def open_ingest(
             f"{dataset.storage.name}: got {dataset.spec.to_json()}; expected {spec.to_json()}, what the networks were built "
             "for. Use a dataset of the same shape."
         )
-    _check_chaining(relabeling, spec or dataset.spec)
+    check_chaining(relabeling, spec or dataset.spec)
     mode = resolved_mode(dataset, ingest, num_shards)
     _check_enough(dataset, mode, num_shards)
     first = Shard(
@@ -103,7 +103,12 @@ def open_ingest(
     return [StreamingShard(shard, ingest) for shard in shards]
 
 
-def _check_chaining(relabeling: RelabelSettings, spec: DataSpec) -> None:
+def check_chaining(relabeling: RelabelSettings, spec: DataSpec) -> None:
+    """Whether likeness of these data's states can be measured as linked goals ask for.
+
+    Raises:
+        SettingsError: The data have images, or fewer entries than are named.
+    """
     if not relabeling.chaining_neighbors:
         return
     images = [name for name, shape in spec.observation_shapes.items() if len(shape) == 3]

@@ -234,17 +234,17 @@ def _tasks(settings: StudySettings, dataset: TrajectoryDataset, environment: dic
 
 def _check_starts(cells: list[Cell], labelled: str) -> None:
     """Whether each arm's weights and data fit, found out on the whole labelled set before any subset is written."""
+    from am_ray.algorithm.fitting import check_fits
     from am_ray.algorithm.offline_data import dataset_facts
     from am_ray.algorithm.task_start import task_start
     from am_ray.data.ingest import check_same_shape
-    from am_ray.models.augmentation import Augmentation
 
-    spec = dataset_facts(labelled).spec
+    facts = dataset_facts(labelled)
     for arm in dict.fromkeys(cell.arm for cell in cells):
         settings = next(cell.settings for cell in cells if cell.arm == arm)
         try:
             task_start(labelled, settings.task, settings.algorithm)
-            Augmentation(spec, settings.algorithm)
+            check_fits(facts, settings.algorithm)
             if settings.task.auxiliary:
                 check_same_shape(labelled, settings.task.auxiliary)
         except CheckpointError as error:

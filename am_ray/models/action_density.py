@@ -10,7 +10,7 @@ from am_ray.core.behavior_cloning import ActionDensity
 from am_ray.models.encoders import Observation, ObservationGoalEncoder
 from am_ray.models.layers import mlp
 from am_ray.settings import CloningSettings, ModelSettings
-from am_ray.types import DataSpec, DataStatistics
+from am_ray.types import DataSpec, DataStatistics, SettingsError
 
 
 class ActionDensityHead(nn.Module):
@@ -22,6 +22,12 @@ class ActionDensityHead(nn.Module):
     def __init__(self, spec: DataSpec, model: ModelSettings, cloning: CloningSettings) -> None:
         super().__init__()
         binary = sorted(i % spec.action_dim for i in cloning.binary_entries)
+        outside = any(not -spec.action_dim <= i < spec.action_dim for i in cloning.binary_entries)
+        if outside or len(set(binary)) < len(binary):
+            raise SettingsError(
+                f"cloning.binary_entries: got {list(cloning.binary_entries)} for actions of {spec.action_dim} entries; expected each of "
+                f"{-spec.action_dim} .. {spec.action_dim - 1} at most once. Correct the list."
+            )
         continuous = [i for i in range(spec.action_dim) if i not in binary]
         # On the device: an index that has to be sent there cannot be part of a CUDA graph.
         self.register_buffer("binary", torch.tensor(binary, dtype=torch.long), persistent=False)

@@ -63,14 +63,17 @@ def run_trials(
         have written a checkpoint.
 
     Raises:
-        SettingsError: A trial of that name was run with other settings, the scheduler cannot work, or the cluster is too small.
+        SettingsError: A trial of that name was run with other settings, its settings do not fit its data, the scheduler cannot work, or
+            the cluster is too small.
         DatasetError: A trial's dataset cannot be read.
         EnvironmentContractError: The environment cannot be used to evaluate.
         FolderInUseError: Another process runs this study.
     """
+    check_names(trials)
+    _check_scheduler(trials, scheduler)
     stop = stop or StopRequest()
     with nullcontext(folder) if isinstance(folder, HeldFolder) else study_folder(folder) as held:
-        if not isinstance(folder, HeldFolder):
+        if not isinstance(folder, HeldFolder):  # else the caller has, before it wrote anything
             check_trials(trials, held.path, scheduler)
         folder = held.path
         study = _Study(trials, folder, stage, tracked, stop, on_result)

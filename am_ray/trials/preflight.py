@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from am_ray.algorithm.fitting import check_fits
+from am_ray.algorithm.offline_data import dataset_facts
 from am_ray.data.reader import read_dataset
 from am_ray.evaluation import evaluate
-from am_ray.models.augmentation import Augmentation
 from am_ray.models.policy import ActionValue
 from am_ray.settings_reader import to_mapping
 from am_ray.trials.trial import Trial
@@ -21,14 +22,14 @@ logger = logging.getLogger(__name__)
 
 
 def check_beforehand(trials: Sequence[Trial]) -> None:
-    """Opens each environment and dataset that the trials name, compares settings with the data, and takes one step of each task.
+    """Opens each environment and dataset that the trials name, builds each trial's networks, and takes one step of each task.
 
     Raises:
         DatasetError: A dataset cannot be read.
         EnvironmentContractError: An environment cannot be made, or lacks a goal, a success flag or the data's actions.
-        SettingsError: A task is unknown, or a setting names an entry that the data do not have; names the trial.
+        SettingsError: A task is unknown, or a trial's settings do not fit its data; names the trial.
     """
-    _check_entries(trials)
+    _check_fits(trials)
     seen = set()
     for trial in trials:
         settings, skip = trial.evaluation, trial.settings.ingest.skip_bad_files
@@ -58,14 +59,11 @@ def check_beforehand(trials: Sequence[Trial]) -> None:
         )
 
 
-def _check_entries(trials: Sequence[Trial]) -> None:
-    specs: dict[str, DataSpec] = {}
+def _check_fits(trials: Sequence[Trial]) -> None:
     for trial in trials:
-        path = trial.settings.dataset
-        if path not in specs:
-            specs[path] = read_dataset(path, skip_bad_files=trial.settings.ingest.skip_bad_files).spec
+        settings = trial.settings
         try:
-            Augmentation(specs[path], trial.settings.algorithm)
+            check_fits(dataset_facts(settings.dataset, settings.ingest.skip_bad_files), settings.algorithm)
         except SettingsError as error:
             raise SettingsError(f"trial {trial.name}: {error}") from error
 

@@ -14,7 +14,7 @@ from am_ray.comparison import compare, read_study
 from am_ray.data.reader import read_dataset
 from am_ray.finetuning import finetune, prepare
 from am_ray.models.checkpoint import read_checkpoint
-from am_ray.types import DatasetError, SettingsError
+from am_ray.types import DatasetError, EnvironmentContractError, SettingsError
 from tests.cli.conftest import AmRay
 
 from .conftest import pretrained_run, study_mapping, study_settings
@@ -146,6 +146,14 @@ def test_a_study_is_not_gone_on_with_under_other_settings(
         finetune(study, tracked=False)
     with pytest.raises(SettingsError, match="already holds a study"):
         finetune(study, resume="never", tracked=False)
+
+
+def test_a_study_that_cannot_be_evaluated_can_be_corrected(labelled: str, pretrained: str, tmp_path: Path) -> None:
+    settings = study_settings(labelled, pretrained)
+    wrong = replace(settings, evaluation=replace(settings.evaluation, max_steps=3, env_kwargs={"success_key": None}))
+    with pytest.raises(EnvironmentContractError):
+        finetune(prepare(wrong, run_name="a", storage=tmp_path), tracked=False)
+    assert not (tmp_path / "a" / "settings.yaml").exists()
 
 
 def test_must_insists_on_a_study(labelled: str, pretrained: str, tmp_path: Path) -> None:

@@ -97,6 +97,25 @@ def test_a_sweep_that_may_not_run_leaves_nothing_behind(points: str, tmp_path: P
             SettingsError,
             r"trial chaining_ratio=0,seed=0: relabel\.stay_entries: got \[7\]",
         ),
+        (
+            {"algorithm.model.entity_slots": [9, 10]},
+            SettingsError,
+            r"model\.entity_slots: got \[9, 10\] for a state of",
+        ),
+        (
+            {
+                "algorithm.relabel.chaining_window": 9,
+                "algorithm.relabel.chaining_neighbors": 4,
+                "algorithm.relabel.chaining_entries": [99],
+            },
+            SettingsError,
+            r"trial chaining_ratio=0,seed=0: relabel\.chaining_entries: got \[99\]",
+        ),
+        (
+            {"algorithm.critic.cloning_weight": 0.1, "algorithm.cloning.binary_entries": [7]},
+            SettingsError,
+            r"cloning\.binary_entries: got \[7\] for actions of 2",
+        ),
         ({"evaluation.env": "Nothing-v7"}, EnvironmentContractError, "could not be made"),
     ],
 )
