@@ -63,6 +63,7 @@ def state_steps(folders: Folders) -> list[Step]:
         _sweep(folders, "tray_play_cloning", "tray_play_state"),
         *_act_otherwise(folders, "tray_play_cloning"),
         _sweep(folders, "tray_play_no_negatives", "tray_play_state"),
+        _sweep(folders, "tray_play_no_layer_norm", "tray_play_state"),
         _sweep(folders, "tray_play_paper", "tray_play_state"),
         _collect(folders, "tray_play_state", name="tray_play_state_10k"),
         _sweep(folders, "tray_play_10k", "tray_play_state_10k"),

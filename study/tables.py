@@ -36,6 +36,7 @@ TABLES = (
         (
             SweepRow("Actionable Models, no chaining", "tray_play", {CHAINING: 0.0}),
             SweepRow("with goal chaining", "tray_play", {CHAINING: 0.1}),
+            SweepRow("no chaining, without layer norm", "tray_play_no_layer_norm"),
             SweepRow("goal chaining, no negatives", "tray_play_no_negatives", {CHAINING: 0.1}),
             SweepRow("neither: hindsight Q-learning", "tray_play_no_negatives", {CHAINING: 0.0}),
             SweepRow("the paper's equation to the letter", "tray_play_paper", {CHAINING: 0.5}),
