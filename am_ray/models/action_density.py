@@ -14,7 +14,11 @@ from am_ray.types import DataSpec, DataStatistics, SettingsError
 
 
 class ActionDensityHead(nn.Module):
-    """Encoded (s, g), ``(b, width)``, to p(a | s, g)."""
+    """Encoded (s, g), ``(b, width)``, to p(a | s, g).
+
+    Raises:
+        SettingsError: ``cloning.binary_entries`` names an entry that actions do not have, or one twice.
+    """
 
     binary: Tensor
     continuous: Tensor

@@ -11,7 +11,6 @@ import numpy as np
 
 from am_ray.algorithm.fitting import check_fits
 from am_ray.algorithm.offline_data import dataset_facts
-from am_ray.data.reader import read_dataset
 from am_ray.evaluation import evaluate
 from am_ray.models.policy import ActionValue
 from am_ray.settings_reader import to_mapping
@@ -29,17 +28,20 @@ def check_beforehand(trials: Sequence[Trial]) -> None:
         EnvironmentContractError: An environment cannot be made, or lacks a goal, a success flag or the data's actions.
         SettingsError: A task is unknown, or a trial's settings do not fit its data; names the trial.
     """
-    _check_fits(trials)
     seen = set()
     for trial in trials:
-        settings, skip = trial.evaluation, trial.settings.ingest.skip_bad_files
+        facts = dataset_facts(trial.settings.dataset, trial.settings.ingest.skip_bad_files)
+        try:
+            check_fits(facts, trial.settings.algorithm)
+        except SettingsError as error:
+            raise SettingsError(f"trial {trial.name}: {error}") from error
+        settings = trial.evaluation
         needs_goal = trial.settings.algorithm.method != "task_critic"
         key = json.dumps([trial.settings.dataset, needs_goal, to_mapping(settings)], sort_keys=True)
         if key in seen:
             continue
         seen.add(key)
-        dataset = read_dataset(trial.settings.dataset, skip_bad_files=skip)
-        recorded = dataset.info.env or {}
+        recorded = facts.environment or {}
         own = not settings.env or settings.env == recorded.get("id")
         env_id = settings.env or recorded.get("id")
         if env_id is None:
@@ -48,7 +50,7 @@ def check_beforehand(trials: Sequence[Trial]) -> None:
                 f"not be evaluated. Set evaluation.env to a Gymnasium id."
             )
         evaluate(
-            _MakeIdle(dataset.spec, needs_goal),
+            _MakeIdle(facts.spec, needs_goal),
             env_id=env_id,
             env_kwargs={**(recorded.get("kwargs", {}) if own else {}), **settings.env_kwargs},
             tasks=list(settings.tasks) or None,
@@ -57,15 +59,6 @@ def check_beforehand(trials: Sequence[Trial]) -> None:
             baselines=False,
             max_steps=1,
         )
-
-
-def _check_fits(trials: Sequence[Trial]) -> None:
-    for trial in trials:
-        settings = trial.settings
-        try:
-            check_fits(dataset_facts(settings.dataset, settings.ingest.skip_bad_files), settings.algorithm)
-        except SettingsError as error:
-            raise SettingsError(f"trial {trial.name}: {error}") from error
 
 
 class _MakeIdle:

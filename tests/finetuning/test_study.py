@@ -148,10 +148,10 @@ def test_a_study_is_not_gone_on_with_under_other_settings(
         finetune(study, resume="never", tracked=False)
 
 
-def test_a_study_that_cannot_be_evaluated_can_be_corrected(labelled: str, pretrained: str, tmp_path: Path) -> None:
+def test_a_study_that_cannot_be_evaluated_is_not_begun(labelled: str, pretrained: str, tmp_path: Path) -> None:
     settings = study_settings(labelled, pretrained)
-    wrong = replace(settings, evaluation=replace(settings.evaluation, max_steps=3, env_kwargs={"success_key": None}))
-    with pytest.raises(EnvironmentContractError):
+    wrong = replace(settings, evaluation=replace(settings.evaluation, env_kwargs={"no_such": 1}))
+    with pytest.raises(EnvironmentContractError, match="could not be made"):
         finetune(prepare(wrong, run_name="a", storage=tmp_path), tracked=False)
     assert not (tmp_path / "a" / "settings.yaml").exists()
 

@@ -116,6 +116,11 @@ def test_a_sweep_that_may_not_run_leaves_nothing_behind(points: str, tmp_path: P
             SettingsError,
             r"cloning\.binary_entries: got \[7\] for actions of 2",
         ),
+        (
+            {"algorithm.critic.cloning_weight": 0.1, "algorithm.cloning.binary_entries": [1, -1]},
+            SettingsError,
+            r"cloning\.binary_entries: got \[1, -1\] .* at most once",
+        ),
         ({"evaluation.env": "Nothing-v7"}, EnvironmentContractError, "could not be made"),
     ],
 )
